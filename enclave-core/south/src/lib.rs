@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+//! A contract of the enclave.
+#![no_std]

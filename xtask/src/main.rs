@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+//! Builds, images, tests and checks Strongroom.
+
+fn main() {}
