@@ -1,3 +1,15 @@
 // SPDX-License-Identifier: MIT
-//! A contract of the enclave.
+//! The north contract: Linux's binary interface as programs see it, per architecture.
+//!
+//! Types and constants only. Layouts follow Linux UAPI headers (6.1) and the processor-specific
+//! supplements of the System V ABI.
 #![no_std]
+#![forbid(unsafe_code)]
+
+mod errno;
+mod number;
+
+pub mod arch;
+
+pub use errno::Errno;
+pub use number::{NUMBER_END, Sysno};

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+//! `aarch64`: registers and machine names.
+
+use crate::Sysno;
+
+/// `e_machine` of programs that run here.
+pub const ELF_MACHINE: u16 = 183;
+/// `uname -m`, and `AT_PLATFORM`.
+pub const MACHINE: &str = "aarch64";
+
+/// The general registers of a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Registers {
+    /// `x0` to `x30`.
+    pub x: [u64; 31],
+    /// The stack pointer.
+    pub sp: u64,
+    /// Where the program continues.
+    pub pc: u64,
+    /// Condition flags.
+    pub pstate: u64,
+}
+
+impl Registers {
+    /// The system call's number.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn number(&self) -> usize {
+        let [_, _, _, _, _, _, _, _, x8, ..] = self.x;
+        x8 as usize
+    }
+
+    /// The system call's six arguments.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn arguments(&self) -> [usize; 6] {
+        let [x0, x1, x2, x3, x4, x5, ..] = self.x;
+        [x0 as usize, x1 as usize, x2 as usize, x3 as usize, x4 as usize, x5 as usize]
+    }
+
+    /// Stores what the system call returns.
+    #[expect(clippy::as_conversions, reason = "isize is 64 bits wide here")]
+    pub const fn set_result(&mut self, value: isize) {
+        let [x0, ..] = &mut self.x;
+        *x0 = value.cast_unsigned() as u64;
+    }
+
+    /// Arranges for the same system call to be made again on the next entry. `x0` is restored by
+    /// the caller, which kept it.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn restart(&mut self, number: usize) {
+        let [_, _, _, _, _, _, _, _, x8, ..] = &mut self.x;
+        *x8 = number as u64;
+        self.pc = self.pc.wrapping_sub(4); // the length of `svc`
+    }
+
+    /// Where the program continues.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn instruction_pointer(&self) -> usize {
+        self.pc as usize
+    }
+
+    /// The stack pointer.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn stack_pointer(&self) -> usize {
+        self.sp as usize
+    }
+
+    /// Sets the stack pointer.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn set_stack_pointer(&mut self, address: usize) {
+        self.sp = address as u64;
+    }
+
+    /// The state in which a program starts: all zero but these two.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub fn start(entry: usize, stack: usize) -> Self {
+        Self { pc: entry as u64, sp: stack as u64, ..Self::default() }
+    }
+}
+
+/// The number of a call on this processor.
+pub const fn number_of(call: Sysno) -> Option<u16> {
+    call.aarch64()
+}
