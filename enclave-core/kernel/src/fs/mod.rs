@@ -28,3 +28,5 @@ pub(crate) use mount::{FsContext, Mount, Mounts, Place};
 pub(crate) use open_file::{OpenFile, OpenFlags};
 pub(crate) use reader::Reader;
 pub(crate) use walk::{Follow, Parent, path_of, walk, walk_parent};
+
+pub(crate) mod devices;

@@ -125,7 +125,8 @@ impl Loaded {
                     if let Some(restart) = self.interrupted(interrupt).await?
                         && !self.completes(number, arguments, &mut progress)
                     {
-                        self.abandon(number, restart && interrupt == Interrupt::Restart);
+                        let restart = restart && interrupt == Interrupt::Restart;
+                        self.abandon(number, restart, progress.done);
                         break;
                     }
                 }
@@ -170,10 +171,12 @@ impl Loaded {
     }
 
     /// A handler interrupts the call.
-    fn abandon(&mut self, number: usize, restart: bool) {
+    fn abandon(&mut self, number: usize, restart: bool, done: usize) {
         self.leave_queues();
         self.thread.reader.forget();
-        if restart {
+        if done > 0 {
+            self.context.registers().set_result(done.cast_signed());
+        } else if restart {
             self.context.registers().restart(number);
         } else {
             self.context.registers().set_result(Errno::EINTR.as_return());
