@@ -33,7 +33,7 @@ pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCod
             started.boot.as_secs_f64()
         )),
         Event::Log(line) if verbose => report::line(line),
-        _ => {}
+        Event::Started(_) | Event::Log(_) => {}
     });
     let outcome = attended(session)?;
     if outcome.started.is_none() && !verbose && !quiet {
@@ -63,10 +63,6 @@ fn attended(session: Session) -> Result<strongroom_client::Outcome, LaunchError>
 
 /// What the command line describes, ready to start.
 fn launcher(options: RunOptions) -> Result<Launcher, LaunchError> {
-    let mut launcher = match options.payload {
-        Some(payload) => Launcher::new(payload),
-        None => Launcher::with_default_payload()?,
-    };
     let manifest = options.manifest.as_deref().map(ManifestFile::read).transpose()?;
     let (mut workload, root, ownership) = match manifest {
         Some(manifest) => (manifest.workload, manifest.root, manifest.ownership),
@@ -93,6 +89,10 @@ fn launcher(options: RunOptions) -> Result<Launcher, LaunchError> {
             Grant::Listen(access) => workload.listens.push(access),
         }
     }
+    let mut launcher = match options.payload {
+        Some(payload) => Launcher::new(payload),
+        None => Launcher::with_default_payload()?,
+    };
     workload.memory_max = options.memory.unwrap_or(workload.memory_max);
     if let Some(path) = options.debug_log {
         launcher = launcher.debug_log(path);

@@ -181,7 +181,7 @@ mod tests {
         let manifest = Manifest { program: "/bin/true".into(), ..Manifest::default() };
         let digest = package_digest(&[1; 32], &manifest, &[2; 32]).unwrap();
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "TO-BE-FILLED");
+        assert_eq!(hex, "09af97189e07af6f4e49075415576225d919248ef77968dc0feb01499601ca93");
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn command(options: &MachineOptions) -> Command {
     };
     let own_accelerator = options.arguments.iter().any(|argument| argument == "-accel");
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
-    command.args(["-machine", "q35,graphics=off,usb=off,vmport=off", "-cpu", "max"]);
+    command.args(["-machine", "q35,usb=off,vmport=off", "-cpu", "max"]);
     if !own_accelerator {
         command.args(["-accel", "tcg"]);
     }

@@ -68,7 +68,6 @@ pub struct Started {
 
 /// Something a user may want to see while it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event<'a> {
     /// The program is about to run.
     Started(Started),
