@@ -87,6 +87,8 @@ impl Server {
     pub(super) fn run(mut self, console: Console) -> Result<Outcome, LaunchError> {
         let mut console = console.serve(&self.sender);
         let result = self.serve(&mut console);
+        // Before the wait for the last output: nobody takes in the answers to it any more.
+        self.controller.end();
         console.finish();
         match (result, self.controller.early_signal()) {
             (Err(_), Some(signal)) => Err(LaunchError::Interrupted(signal)),

@@ -77,9 +77,33 @@ fn requests_that_wait_are_bounded() {
 }
 
 #[test]
+fn an_enclave_that_takes_in_nothing_is_still_listened_to() {
+    let mut enclave = Enclave::greeted(Services::default());
+    // More answers than the stream holds; the last message has to come through all the same.
+    for _ in 0..100_000 {
+        enclave.send(Ask::WallClock);
+    }
+    assert_eq!(enclave.exit(7).status, 7);
+}
+
+#[test]
+fn answers_that_are_not_taken_in_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), vec![1; frame::DATA_MAX]).unwrap();
+    let access = DirectoryAccess { path: folder.path().into(), writable: false };
+    let mut enclave =
+        Enclave::greeted(Services { directories: vec![access], ..Services::default() });
+    let max = u32::try_from(frame::DATA_MAX).unwrap();
+    for _ in 0..1000 {
+        enclave.send(Ask::File(FileAsk::Read { grant: 0, path: "file", offset: 0, max }));
+    }
+    assert!(enclave.error().to_string().ends_with("it asks without taking in answers"));
+}
+
+#[test]
 fn hello_comes_first_once_and_in_our_version() {
     let twice = Ask::Hello { version: VERSION };
-    refused(|enclave| drop(enclave.send(twice)), "it said hello twice");
+    refused(|enclave| enclave.send_as(9, twice), "it said hello twice");
     let mut enclave = Enclave::start(Services::default(), silent());
     enclave.send(Ask::WallClock);
     assert!(enclave.error().to_string().ends_with("it did not say hello"));

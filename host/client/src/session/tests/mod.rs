@@ -31,32 +31,31 @@ impl Reply {
         Untrusted::new(&self.0).parse().unwrap()
     }
 
+    fn parts(&self) -> (u64, Result<Answer<'_>, HostError>) {
+        let ToEnclave::Reply { ticket, result } = self.message() else {
+            panic!("no reply: {:?}", self.message())
+        };
+        (ticket, result)
+    }
+
     fn result(&self) -> Result<Answer<'_>, HostError> {
-        match self.message() {
-            ToEnclave::Reply { result, .. } => result,
-            other => panic!("{other:?}"),
-        }
+        self.parts().1
     }
 
     fn ticket(&self) -> u64 {
-        match self.message() {
-            ToEnclave::Reply { ticket, .. } => ticket,
-            other => panic!("{other:?}"),
-        }
+        self.parts().0
     }
 
     fn data(&self) -> &[u8] {
-        match self.result() {
-            Ok(Answer::Data(data)) => data,
-            other => panic!("{other:?}"),
-        }
+        let Ok(Answer::Data(data)) = self.result() else { panic!("{:?}", self.result()) };
+        data
     }
 
     fn handle(&self) -> u32 {
-        match self.result() {
-            Ok(Answer::Handle(handle, _) | Answer::Accepted(handle, _)) => handle,
-            other => panic!("{other:?}"),
-        }
+        let Ok(Answer::Handle(handle, _) | Answer::Accepted(handle, _)) = self.result() else {
+            panic!("{:?}", self.result())
+        };
+        handle
     }
 }
 
