@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -292,6 +293,8 @@ static int remove_entry(const char *path, const struct stat *status, int kind, s
 /// The whole life of the child that runs one case.
 static void run_in_child(size_t index, const char *directory)
 {
+    const struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
     setpgid(0, 0);
     alarm(CASE_SECONDS_MAX);
     if (chdir(directory) < 0) {
@@ -408,6 +411,29 @@ static int usage(const char *program)
     return 2;
 }
 
+/// Runs or lists the wanted cases; true if none failed.
+static bool run_all(bool forked, bool list, int filter_count, char **filters)
+{
+    unsigned passed = 0;
+    unsigned failed = 0;
+    for (size_t i = 0; i < case_count; i++) {
+        if (!is_wanted(cases[i].name, filter_count, filters)) {
+            continue;
+        }
+        if (list) {
+            puts(cases[i].name);
+        } else if (forked ? run_forked(i) : run_inline(i)) {
+            passed++;
+        } else {
+            failed++;
+        }
+    }
+    if (!list) {
+        printf("%u passed, %u failed\n", passed, failed);
+    }
+    return failed == 0;
+}
+
 int main(int argc, char **argv)
 {
     bool forked = true;
@@ -425,22 +451,5 @@ int main(int argc, char **argv)
             return usage(argv[0]);
         }
     }
-    unsigned passed = 0;
-    unsigned failed = 0;
-    for (size_t i = 0; i < case_count; i++) {
-        if (!is_wanted(cases[i].name, argc - first, argv + first)) {
-            continue;
-        }
-        if (list) {
-            puts(cases[i].name);
-        } else if (forked ? run_forked(i) : run_inline(i)) {
-            passed++;
-        } else {
-            failed++;
-        }
-    }
-    if (!list) {
-        printf("%u passed, %u failed\n", passed, failed);
-    }
-    return failed > 0;
+    return run_all(forked, list, argc - first, argv + first) ? 0 : 1;
 }
