@@ -2,9 +2,9 @@
 //
 // Hostile ELF files: every one is refused with a clean error or its process dies; nothing hangs.
 //
-// A small valid program is laid out in memory; each case damages one thing, writes it and executes it.
-// The child passes on the errno of a failed `execve` as its exit status. Linux answers ENOEXEC before it
-// commits to the new program; after that, only a signal is left.
+// A small valid program is laid out in memory; each case damages one thing, writes it and executes
+// it. The child passes on the errno of a failed `execve` as its exit status. Linux answers ENOEXEC
+// before it commits to the new program; after that, only a signal is left.
 
 #include "check.h"
 
@@ -228,8 +228,9 @@ CASE(senseless_header_count_is_refused)
 
 CASE(program_headers_out_of_the_file_are_refused)
 {
-    static const uint64_t offsets[] = {IMAGE_BYTES,      IMAGE_BYTES - 8, 1ull << 32, INT64_MAX,
-                                       INT64_MAX - 0x37, 1ull << 63,      UINT64_MAX, UINT64_MAX - 8};
+    static const uint64_t offsets[] = {IMAGE_BYTES, IMAGE_BYTES - 8,  1ull << 32,
+                                       INT64_MAX,   INT64_MAX - 0x37, 1ull << 63,
+                                       UINT64_MAX,  UINT64_MAX - 8};
     for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
         struct image *image = new_image();
         image->elf.e_phoff = offsets[i];
@@ -260,8 +261,8 @@ CASE(file_size_above_memory_size_is_refused)
 
 CASE(huge_memory_size_is_refused)
 {
-    static const uint64_t sizes[] = {1ull << 46, 1ull << 47, 1ull << 62, INT64_MAX, UINT64_MAX,
-                                     UINT64_MAX - 0xfff};
+    static const uint64_t sizes[] = {1ull << 46, 1ull << 47, 1ull << 62,
+                                     INT64_MAX,  UINT64_MAX, UINT64_MAX - 0xfff};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct image *image = new_image();
         image->headers[0].p_memsz = sizes[i];
@@ -323,8 +324,8 @@ CASE(segments_in_falling_order_do_no_harm)
 
 CASE(odd_alignment_of_a_fixed_program_does_no_harm)
 {
-    static const uint64_t alignments[] = {0, 1, 3, 4097, 1ull << 21, 1ull << 40, 1ull << 63,
-                                          UINT64_MAX};
+    static const uint64_t alignments[] = {0,          1,          3,          4097,
+                                          1ull << 21, 1ull << 40, 1ull << 63, UINT64_MAX};
     for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++) {
         struct image *image = new_image();
         image->headers[0].p_align = alignments[i];

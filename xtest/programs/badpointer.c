@@ -3,8 +3,8 @@
 // System calls with pointers that lead nowhere: EFAULT, never a crash and never a success.
 //
 // Each case makes its call with `p` set to one bad pointer after another: into the kernel's half,
-// noncanonical, unmapped, without any permission, into the last bytes before a hole; where the kernel
-// writes also read-only; where null has no meaning of its own also null.
+// noncanonical, unmapped, without any permission, into the last bytes before a hole; where the
+// kernel writes also read-only; where null has no meaning of its own also null.
 
 #include "check.h"
 
@@ -22,8 +22,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -36,8 +36,8 @@ enum {
     BYTES = 4,   // a transfer may stop short of the hole, so a buffer that is cut is no error
 };
 
-static const char *const kinds[] = {"kernel", "noncanonical", "last", "unmapped", "none", "cut",
-                                    "read-only", "null"};
+static const char *const kinds[] = {"kernel", "noncanonical", "last",      "unmapped",
+                                    "none",   "cut",          "read-only", "null"};
 enum { KERNEL, NONCANONICAL, LAST, UNMAPPED, NONE, CUT, READ_ONLY, NULL_POINTER, KIND_COUNT };
 
 static uintptr_t bad_pointer(int kind)
@@ -80,8 +80,9 @@ static void expect_efault(const char *name, long (*call)(uintptr_t), int traits)
         errno = 0;
         long result = call(pointer);
         if (result != -1 || errno != EFAULT) {
-            check_fail(__FILE__, __LINE__, "%s with a pointer of kind %s: want EFAULT (got %ld, %s)",
-                       name, kinds[kind], result, strerrorname_np(errno));
+            check_fail(__FILE__, __LINE__,
+                       "%s with a pointer of kind %s: want EFAULT (got %ld, %s)", name, kinds[kind],
+                       result, strerrorname_np(errno));
         }
     }
 }

@@ -246,8 +246,8 @@ const char *check_program(void)
 
 unsigned char *check_pages(size_t pages)
 {
-    void *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                        0);
+    void *memory =
+        mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         check_fail(__FILE__, __LINE__, "mmap of %zu pages (got %s)", pages, errno_name(errno));
     }

@@ -2,8 +2,8 @@
 //
 // A small test harness for programs that assert what Linux system calls do.
 //
-// Every case runs in a forked child, in a fresh empty directory and in its own process group, so that
-// a crash or a hang is one failed case. The output holds no pids, addresses or times: two runs
+// Every case runs in a forked child, in a fresh empty directory and in its own process group, so
+// that a crash or a hang is one failed case. The output holds no pids, addresses or times: two runs
 // of a correct kernel give equal bytes.
 //
 //     CASE(pipe_is_empty_at_first) { ... EXPECT_ERRNO(read(fd, &byte, 1), EAGAIN); }
@@ -43,14 +43,12 @@
     {                                                                                              \
         check_register_helper(#name, helper_##name);                                               \
     }                                                                                              \
-    static int helper_##name(int argc __attribute__((unused)),                                     \
-                             char **argv __attribute__((unused)))
+    static int helper_##name(int argc __attribute__((unused)), char **argv __attribute__((unused)))
 
 /// Forks; the block that follows runs in the child, which then exits with status 0.
 #define CHILD(pid) for ((pid) = check_fork(); (pid) == 0; check_exit_child())
 
-#define EXPECT(condition)                                                                          \
-    ((condition) ? (void)0 : check_fail(__FILE__, __LINE__, "%s", #condition))
+#define EXPECT(condition) ((condition) ? (void)0 : check_fail(__FILE__, __LINE__, "%s", #condition))
 
 #define EXPECT_EQ(actual, expected)                                                                \
     check_equal(__FILE__, __LINE__, #actual " == " #expected, (long long)(actual),                 \
@@ -64,8 +62,7 @@
 #define EXPECT_OK(call) check_ok(__FILE__, __LINE__, #call, (long)(call))
 
 /// Strings are equal.
-#define EXPECT_STR(actual, expected)                                                               \
-    check_string(__FILE__, __LINE__, #actual, (actual), (expected))
+#define EXPECT_STR(actual, expected) check_string(__FILE__, __LINE__, #actual, (actual), (expected))
 
 /// Waits for the child `pid`: it exited with `status`.
 #define EXPECT_EXITED(pid, status) check_exited(__FILE__, __LINE__, (pid), (status))

@@ -437,8 +437,7 @@ CASE(flock_waits_for_the_holder)
     EXPECT_OK(flock(fd, LOCK_EX));
     struct gate trying = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         int own = (int)EXPECT_OK(open("f", O_RDWR));
         gate_open(trying);
         EXPECT_OK(flock(own, LOCK_EX));
@@ -460,8 +459,7 @@ CASE(record_locks_belong_to_the_process)
     EXPECT_OK(fcntl(fd, F_SETLK, &lock));
     pid_t parent = getpid();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         struct flock mine = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 2};
         EXPECT_ERRNO(fcntl(fd, F_SETLK, &mine), EAGAIN);
         EXPECT_OK(fcntl(fd, F_GETLK, &mine));
@@ -475,8 +473,7 @@ CASE(record_locks_belong_to_the_process)
     EXPECT_EXITED(pid, 0);
     // Closing any descriptor of the file drops the locks of the process.
     EXPECT_OK(close((int)EXPECT_OK(open("f", O_RDONLY))));
-    CHILD(pid)
-    {
+    CHILD (pid) {
         struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
         EXPECT_OK(fcntl(fd, F_SETLK, &all));
     }
@@ -491,8 +488,7 @@ CASE(record_lock_deadlock_is_found)
     struct gate ready = gate_new();
     EXPECT_OK(fcntl(fd, F_SETLKW, &first));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(fcntl(fd, F_SETLKW, &second));
         gate_open(ready);
         // Either this wait or the parent's closes the circle; the loser gives way by exiting.

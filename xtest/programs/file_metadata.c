@@ -223,8 +223,7 @@ CASE(other_users_meet_permissions)
     EXPECT_OK(mkdir("closed", 0700));
     EXPECT_OK(chmod(".", 0755));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(setresgid(1000, 1000, 1000));
         EXPECT_OK(setresuid(1000, 1000, 1000));
         EXPECT_EQ(geteuid(), 1000);

@@ -363,8 +363,7 @@ CASE(fifo_connects_two_openers)
     EXPECT_ERRNO(mkfifo("fifo", 0600), EEXIST);
     EXPECT_ERRNO(open("fifo", O_WRONLY | O_NONBLOCK), ENXIO);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         int writer = (int)EXPECT_OK(open("fifo", O_WRONLY));
         EXPECT_EQ(write(writer, "through", 7), 7);
     }

@@ -148,7 +148,8 @@ static void requeue(int count)
 {
     const struct timespec *all = (const struct timespec *)(uintptr_t)100;
     for (int moved = 0; moved < count;) {
-        moved += (int)EXPECT_OK(futex(&shared_word, FUTEX_REQUEUE_PRIVATE, 0, all, &second_word, 0));
+        moved +=
+            (int)EXPECT_OK(futex(&shared_word, FUTEX_REQUEUE_PRIVATE, 0, all, &second_word, 0));
         sched_yield();
     }
 }
@@ -192,8 +193,7 @@ CASE(shared_futex_works_between_processes)
         mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     EXPECT(words != MAP_FAILED);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(futex(words, FUTEX_WAIT, 0, NULL, NULL, 0));
     }
     while (futex(words, FUTEX_WAKE, 1, NULL, NULL, 0) != 1) {
@@ -210,8 +210,7 @@ CASE(shared_futex_is_found_by_file_not_by_address)
     volatile uint32_t *two = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     EXPECT(one != MAP_FAILED && two != MAP_FAILED && one != two);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(futex(one, FUTEX_WAIT, 0, NULL, NULL, 0));
     }
     while (futex(two, FUTEX_WAKE, 1, NULL, NULL, 0) != 1) {
@@ -224,8 +223,7 @@ CASE(private_futex_does_not_reach_another_process)
 {
     volatile uint32_t *word = (volatile uint32_t *)check_pages(1);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         struct timespec timeout = {0, 100 * 1000000};
         EXPECT_ERRNO(futex(word, FUTEX_WAIT, 0, &timeout, NULL, 0), ETIMEDOUT);
     }
@@ -275,8 +273,7 @@ CASE(set_tid_address_returns_the_thread_id)
 {
     int word;
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_EQ(syscall(SYS_set_tid_address, &word), getpid());
     }
     EXPECT_EXITED(pid, 0);
@@ -293,8 +290,7 @@ CASE(robust_list_marks_the_lock_of_a_dead_owner)
         mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     EXPECT((void *)lock != MAP_FAILED);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         static struct robust_list_head head;
         head.list.next = &lock->link;
         head.futex_offset = offsetof(struct robust_lock, word);
@@ -310,15 +306,13 @@ CASE(robust_list_marks_the_lock_of_a_dead_owner)
 CASE(robust_list_with_bad_pointers_harms_nobody)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         static struct robust_list_head head;
         head.list.next = (struct robust_list *)8;
         EXPECT_OK(syscall(SYS_set_robust_list, &head, sizeof head));
     }
     EXPECT_EXITED(pid, 0);
-    CHILD(pid)
-    {
+    CHILD (pid) {
         // A list that never ends.
         static struct robust_lock lock;
         static struct robust_list_head head;
@@ -342,8 +336,7 @@ CASE(robust_mutex_passes_on_from_a_dead_process)
     pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     EXPECT_EQ(pthread_mutex_init(mutex, &attributes), 0);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_EQ(pthread_mutex_lock(mutex), 0);
     }
     EXPECT_EQ(waitpid(pid, NULL, 0), pid);

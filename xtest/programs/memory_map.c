@@ -201,8 +201,7 @@ CASE(private_memory_is_copied_on_write_after_fork)
     struct gate changed = gate_new();
     struct gate checked = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_EQ(memory[0], 'p');
         memory[0] = 'c';
         gate_open(changed);
@@ -222,8 +221,7 @@ CASE(shared_anonymous_memory_stays_shared_after_fork)
     unsigned char *memory = mmap(NULL, PAGE, READ_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     EXPECT(memory != MAP_FAILED);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         memory[7] = 'c';
     }
     EXPECT_EXITED(pid, 0);
@@ -234,8 +232,7 @@ CASE(many_generations_of_fork_keep_their_own_copy)
 {
     volatile unsigned char *memory = check_pages(1);
     pid_t first;
-    CHILD(first)
-    {
+    CHILD (first) {
         memory[0] = 1;
         for (unsigned char generation = 1; generation < 8; generation++) {
             pid_t pid = check_fork();

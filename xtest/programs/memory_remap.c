@@ -95,8 +95,7 @@ CASE(mremap_keeps_shared_memory_shared)
     int fixed = MREMAP_MAYMOVE | MREMAP_FIXED;
     pid_t pid;
     struct gate go = gate_new();
-    CHILD(pid)
-    {
+    CHILD (pid) {
         gate_wait(go);
         memory[0] = 'c';
     }

@@ -226,16 +226,14 @@ CASE(epoll_wait_wakes_on_a_write_and_on_a_late_add)
     struct epoll_event event;
     watch(epoll, fd, EPOLLIN);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         check_sleep_ms(20);
         add(fd, 1);
     }
     EXPECT_EQ(epoll_wait(epoll, &event, 1, -1), 1);
     EXPECT_EXITED(pid, 0);
     take(fd);
-    CHILD(pid)
-    {
+    CHILD (pid) {
         check_sleep_ms(20);
         watch(epoll, (int)EXPECT_OK(eventfd(1, 0)), EPOLLIN);
         check_sleep_ms(20);
@@ -278,8 +276,7 @@ CASE(eventfd_blocks_reader_until_written)
 {
     int fd = (int)EXPECT_OK(eventfd(0, 0));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         check_sleep_ms(20);
         add(fd, 5);
     }

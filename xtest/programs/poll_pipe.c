@@ -93,8 +93,7 @@ CASE(concurrent_writes_of_pipe_buf_do_not_mix)
     pid_t pids[WRITERS];
     char block[PIPE_BUF];
     for (int i = 0; i < WRITERS; i++) {
-        CHILD(pids[i])
-        {
+        CHILD (pids[i]) {
             memset(block, 'a' + i, sizeof block);
             for (int round = 0; round < ROUNDS; round++) {
                 EXPECT_EQ(write(pipe.write, block, sizeof block), PIPE_BUF);
@@ -120,8 +119,7 @@ CASE(blocking_write_of_a_megabyte_arrives_whole)
     struct ends pipe = new_pipe(0);
     static unsigned char block[1 << 20];
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         for (size_t i = 0; i < sizeof block; i++) {
             block[i] = (unsigned char)(i * 7 >> 3);
         }
@@ -154,8 +152,7 @@ CASE(blocked_writer_learns_that_the_reader_left)
     struct ends pipe = new_pipe(0);
     static char block[200000];
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(close(pipe.read));
         signal(SIGPIPE, SIG_IGN);
         ssize_t count = write(pipe.write, block, sizeof block);
@@ -209,8 +206,7 @@ CASE(poll_wakes_when_another_process_writes)
 {
     struct ends pipe = new_pipe(0);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         check_sleep_ms(20);
         EXPECT_EQ(write(pipe.write, "x", 1), 1);
     }

@@ -232,8 +232,8 @@ CASE(execveat_runs_an_open_descriptor)
     EXPECT_ERRNO(syscall(SYS_execveat, -1, "relative", arguments, environ, 0), EBADF);
     EXPECT_ERRNO(syscall(SYS_execveat, AT_FDCWD, "x", arguments, environ, 0x40000000), EINVAL);
     EXPECT_OK(symlink(check_program(), "link"));
-    EXPECT_ERRNO(
-        syscall(SYS_execveat, AT_FDCWD, "link", arguments, environ, AT_SYMLINK_NOFOLLOW), ELOOP);
+    EXPECT_ERRNO(syscall(SYS_execveat, AT_FDCWD, "link", arguments, environ, AT_SYMLINK_NOFOLLOW),
+                 ELOOP);
 }
 
 HELPER(has_descriptor)

@@ -23,8 +23,7 @@ CASE(fork_gives_the_child_its_own_identity)
     pid_t parent = getpid();
     struct gate told = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         pid_t self = getpid();
         EXPECT(self != parent);
         EXPECT_EQ(getppid(), parent);
@@ -42,8 +41,7 @@ CASE(fork_shares_file_offsets_but_not_descriptors)
     int fd = check_file("f", "abcdef", 6);
     EXPECT_EQ(lseek(fd, 0, SEEK_SET), 0);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         char two[2];
         EXPECT_EQ(read(fd, two, 2), 2);
         EXPECT_OK(close(fd));
@@ -187,8 +185,7 @@ static void *exit_process(void *argument)
 CASE(exit_group_ends_all_threads)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         pthread_t thread;
         int status = 17;
         EXPECT_EQ(pthread_create(&thread, NULL, sleep_long, NULL), 0);
@@ -201,8 +198,7 @@ CASE(exit_group_ends_all_threads)
 CASE(process_lives_on_when_its_first_thread_exits)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         pthread_t thread;
         static int status = 18;
         EXPECT_EQ(pthread_create(&thread, NULL, exit_process, &status), 0);
@@ -226,8 +222,7 @@ CASE(process_groups_can_be_made_and_joined)
     struct gate done = gate_new();
     struct gate go = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(setpgid(0, 0));
         EXPECT_EQ(getpgrp(), getpid());
         gate_open(done);
@@ -248,8 +243,7 @@ CASE(setpgid_refuses_strangers)
     EXPECT_ERRNO(getpgid(-1), ESRCH);
     EXPECT_ERRNO(getsid(-1), ESRCH);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_ERRNO(setpgid(0, 0x3fffffff), EPERM);
         EXPECT(setsid() == getpid());
         EXPECT_ERRNO(setpgid(0, 0), EPERM);
@@ -285,8 +279,7 @@ HELPER(say_hello)
 CASE(setsid_makes_a_session_once)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         pid_t self = getpid();
         EXPECT_EQ(setsid(), self);
         EXPECT_EQ(getsid(0), self);
@@ -301,8 +294,7 @@ CASE(rlimits_are_read_written_and_inherited)
     struct rlimit limit = {100, 200};
     EXPECT_OK(setrlimit(RLIMIT_NOFILE, &limit));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         struct rlimit seen;
         EXPECT_OK(getrlimit(RLIMIT_NOFILE, &seen));
         EXPECT_EQ(seen.rlim_cur, 100);
@@ -339,11 +331,9 @@ CASE(parent_death_signal_comes)
     struct gate ready = gate_new();
     struct gate lives = gate_new();
     EXPECT_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    CHILD(middle)
-    {
+    CHILD (middle) {
         pid_t inner;
-        CHILD(inner)
-        {
+        CHILD (inner) {
             EXPECT_OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
             int signal = 0;
             EXPECT_OK(prctl(PR_GET_PDEATHSIG, &signal));

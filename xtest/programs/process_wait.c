@@ -132,8 +132,7 @@ CASE(stopped_child_does_not_run)
 {
     struct gate go = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         gate_wait(go);
     }
     int status;
@@ -217,8 +216,7 @@ CASE(orphans_go_to_the_subreaper)
     pid_t self = getpid();
     struct gate orphaned = gate_new();
     pid_t middle;
-    CHILD(middle)
-    {
+    CHILD (middle) {
         pid_t inner = check_fork();
         if (inner == 0) {
             gate_wait(orphaned);

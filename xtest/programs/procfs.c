@@ -294,10 +294,10 @@ CASE(system_files_have_their_lines)
 CASE(system_settings_are_numbers)
 {
     static const char *const files[] = {
-        "/proc/sys/kernel/pid_max",          "/proc/sys/fs/file-max",
-        "/proc/sys/vm/overcommit_memory",    "/proc/sys/kernel/randomize_va_space",
-        "/proc/sys/kernel/ngroups_max",      "/proc/sys/net/core/somaxconn",
-        "/proc/sys/kernel/threads-max",      "/proc/sys/fs/pipe-max-size",
+        "/proc/sys/kernel/pid_max",       "/proc/sys/fs/file-max",
+        "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/randomize_va_space",
+        "/proc/sys/kernel/ngroups_max",   "/proc/sys/net/core/somaxconn",
+        "/proc/sys/kernel/threads-max",   "/proc/sys/fs/pipe-max-size",
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         check_slurp(files[i], text, sizeof text);
@@ -321,8 +321,7 @@ CASE(processes_come_and_go_in_proc)
     char path[32];
     struct gate gate = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         gate_wait(gate);
     }
     snprintf(path, sizeof path, "/proc/%d/stat", pid);

@@ -186,8 +186,7 @@ CASE(without_nodefer_the_second_comes_after_the_first)
 CASE(resethand_works_once)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         handle(SIGUSR1, (int)SA_RESETHAND);
         raise(SIGUSR1);
         EXPECT_EQ(count, 1);
@@ -245,8 +244,7 @@ CASE(read_goes_on_with_restart)
     handle(SIGUSR1, SA_RESTART);
     pid_t target = getpid();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         for (int i = 0; i < 4; i++) {
             check_sleep_ms(20);
             kill(target, SIGUSR1);
@@ -428,8 +426,7 @@ CASE(default_actions_ignore_or_kill)
     }
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
         pid_t pid;
-        CHILD(pid)
-        {
+        CHILD (pid) {
             raise(fatal[i]);
         }
         EXPECT_KILLED(pid, fatal[i]);
@@ -442,8 +439,7 @@ CASE(sigpipe_kills_unless_handled)
     EXPECT_OK(pipe(fds));
     EXPECT_OK(close(fds[0]));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         ssize_t written = write(fds[1], "x", 1);
         (void)written;
     }
@@ -479,8 +475,7 @@ CASE(fork_clears_pending_but_keeps_mask_and_handlers)
     block(SIGUSR1, 0);
     EXPECT_OK(raise(SIGUSR1));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         sigset_t set;
         EXPECT_OK(sigpending(&set));
         EXPECT_EQ(sigismember(&set, SIGUSR1), 0);

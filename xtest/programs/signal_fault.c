@@ -50,7 +50,8 @@ static void divide_floats(void *address)
     unsigned control = 0x1f80 & ~(1u << 9); // unmask division by zero
     float one = 1.0f;
     float zero = 0.0f;
-    __asm__ volatile("ldmxcsr %0\n\tdivss %2, %1" ::"m"(control), "x"(one), "x"(zero), "r"(address));
+    __asm__ volatile("ldmxcsr %0\n\tdivss %2, %1" ::"m"(control), "x"(one), "x"(zero),
+                     "r"(address));
 }
 
 CASE(division_by_zero_is_sigfpe_at_the_instruction)
@@ -189,8 +190,7 @@ CASE(avx_belongs_to_the_process)
 {
     if (__builtin_cpu_supports("avx")) {
         pid_t pid;
-        CHILD(pid)
-        {
+        CHILD (pid) {
             EXPECT(avx_survives_yields(0x1111111111111111));
         }
         EXPECT(avx_survives_yields(0x7777777777777777));
@@ -279,8 +279,7 @@ static void fault_inside(int signal)
 CASE(fault_in_its_own_handler_kills)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         signal(SIGSEGV, fault_inside);
         fault_read(NULL);
     }
@@ -290,14 +289,12 @@ CASE(fault_in_its_own_handler_kills)
 CASE(ignored_or_blocked_fault_kills_all_the_same)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         signal(SIGSEGV, SIG_IGN);
         fault_read(NULL);
     }
     EXPECT_KILLED(pid, SIGSEGV);
-    CHILD(pid)
-    {
+    CHILD (pid) {
         sigset_t set;
         sigfillset(&set);
         sigprocmask(SIG_SETMASK, &set, NULL);
@@ -310,8 +307,7 @@ CASE(ignored_or_blocked_fault_kills_all_the_same)
 CASE(handler_on_a_bad_stack_kills)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         stack_t stack = {.ss_sp = check_pages(4), .ss_size = 4 * PAGE};
         struct sigaction action = {.sa_handler = note_frame, .sa_flags = SA_ONSTACK};
         sigaltstack(&stack, NULL);
@@ -326,8 +322,7 @@ CASE(handler_on_a_bad_stack_kills)
 CASE(sigreturn_from_nowhere_kills)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         // The stack holds no signal frame; its "registers" point into a hole.
         unsigned char *stack = check_pages(4);
         memset(stack, 0x88, 4 * PAGE);
@@ -350,8 +345,7 @@ static void aim_at_kernel(int signal, siginfo_t *info, void *context)
 CASE(sigreturn_cannot_enter_the_kernel)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         struct sigaction action = {.sa_sigaction = aim_at_kernel, .sa_flags = SA_SIGINFO};
         sigaction(SIGUSR1, &action, NULL);
         raise(SIGUSR1);

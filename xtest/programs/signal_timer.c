@@ -89,8 +89,7 @@ CASE(interval_timers_are_not_inherited)
     struct itimerval timer = {{0, 0}, {1000, 0}};
     EXPECT_OK(setitimer(ITIMER_REAL, &timer, NULL));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         struct itimerval seen;
         EXPECT_OK(getitimer(ITIMER_REAL, &seen));
         EXPECT_EQ(seen.it_value.tv_sec, 0);
@@ -105,9 +104,8 @@ CASE(posix_timer_sends_its_value)
     sigemptyset(&set);
     sigaddset(&set, SIGRTMIN + 1);
     EXPECT_OK(sigprocmask(SIG_BLOCK, &set, NULL));
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,
-                             .sigev_signo = SIGRTMIN + 1,
-                             .sigev_value.sival_int = 4711};
+    struct sigevent event = {
+        .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 1, .sigev_value.sival_int = 4711};
     timer_t timer;
     EXPECT_OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
     struct itimerspec time = {{0, 0}, {0, 10 * 1000000}};

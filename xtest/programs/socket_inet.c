@@ -223,8 +223,7 @@ CASE(megabyte_over_tcp_arrives_whole)
     struct pair pair = new_connection();
     static unsigned char block[1 << 20];
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         for (size_t i = 0; i < sizeof block; i++) {
             block[i] = (unsigned char)(i * 13 >> 4);
         }
@@ -253,8 +252,7 @@ CASE(accept_waits_in_another_process)
 {
     int listener = new_server(SOCK_STREAM);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         int server = (int)EXPECT_OK(accept(listener, NULL, NULL));
         EXPECT_EQ(write(server, "served", 6), 6);
     }

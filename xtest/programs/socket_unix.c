@@ -150,8 +150,7 @@ CASE(waitall_waits_for_all)
     struct pair pair = new_pair(SOCK_STREAM);
     char text[7] = {0};
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_EQ(write(pair.a, "abc", 3), 3);
         check_sleep_ms(20);
         EXPECT_EQ(write(pair.a, "def", 3), 3);
@@ -169,8 +168,7 @@ CASE(closed_peer_is_end_of_file_and_epipe)
     EXPECT_EQ(read(pair.b, &byte, 1), 0);
     EXPECT_ERRNO(send(pair.b, "x", 1, MSG_NOSIGNAL), EPIPE);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         send(pair.b, "x", 1, 0);
     }
     EXPECT_KILLED(pid, SIGPIPE);
@@ -233,8 +231,7 @@ CASE(stream_server_serves_by_path)
     EXPECT(S_ISSOCK(status.st_mode));
     EXPECT_ERRNO(open("socket", O_RDWR), ENXIO);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         int client = new_socket(SOCK_STREAM);
         char text[8] = {0};
         EXPECT_OK(connect_to(client, "socket"));
@@ -383,8 +380,7 @@ CASE(descriptors_travel_in_messages)
     struct pair pair = new_pair(SOCK_STREAM);
     int file = check_file("f", "abc", 3);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         send_descriptor(pair.a, check_file("g", "from the child", 14));
     }
     EXPECT_EXITED(pid, 0);

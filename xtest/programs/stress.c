@@ -43,8 +43,7 @@ static void expect_health(void)
     int fd = check_file("health", "ok", 2);
     EXPECT_OK(close(fd));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
     }
     EXPECT_EXITED(pid, 0);
 }
@@ -69,12 +68,11 @@ static void expect_stopped(pid_t pid)
 CASE(touching_memory_without_end_stops_the_offender)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         limit_address_space();
         for (;;) {
-            unsigned char *memory = mmap(NULL, 256 * PAGE, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            unsigned char *memory =
+                mmap(NULL, 256 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (memory == MAP_FAILED) {
                 EXPECT_EQ(errno, ENOMEM);
                 break;
@@ -89,8 +87,7 @@ CASE(touching_memory_without_end_stops_the_offender)
 CASE(mapping_without_touching_stops_at_enomem)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         limit_address_space();
         for (int i = 0; i < 100000; i++) {
             void *memory = mmap(NULL, (size_t)64 << 30, PROT_READ | PROT_WRITE,
@@ -109,8 +106,7 @@ CASE(mapping_without_touching_stops_at_enomem)
 CASE(tiny_mappings_without_end_stop)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         // Alternating protections keep neighbours from merging; Linux stops at 65,530 mappings.
         for (int i = 0; i < 200000; i++) {
             int protection = i % 2 ? PROT_READ : PROT_NONE;
@@ -127,8 +123,7 @@ CASE(tiny_mappings_without_end_stop)
 CASE(growing_a_file_without_end_stops)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         static char block[1 << 16];
         uint64_t limit = is_large_machine() ? 64 << 20 : UINT64_MAX;
         int fd = check_file("large", "", 0);
@@ -169,8 +164,7 @@ CASE(forking_without_end_stops_and_recovers)
 {
     int limit = is_large_machine() ? 300 : 100000;
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(setpgid(0, 0));
         EXPECT(fork_until_it_fails(limit) > 0);
         signal(SIGTERM, SIG_IGN);
@@ -216,9 +210,9 @@ CASE(faulting_handlers_die_by_sigsegv)
 {
     for (int i = 0; i < 20; i++) {
         pid_t pid;
-        CHILD(pid)
-        {
-            struct sigaction action = {.sa_handler = fault_again, .sa_flags = i % 2 ? SA_NODEFER : 0};
+        CHILD (pid) {
+            struct sigaction action = {.sa_handler = fault_again,
+                                       .sa_flags = i % 2 ? SA_NODEFER : 0};
             EXPECT_OK(sigaction(SIGSEGV, &action, NULL));
             fault_read((void *)16);
         }
@@ -239,8 +233,7 @@ static __attribute__((noinline)) unsigned recurse(volatile unsigned *depth)
 CASE(endless_recursion_dies_by_sigsegv)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         volatile unsigned depth = 1u << 30;
         recurse(&depth);
     }
@@ -305,8 +298,7 @@ CASE(pipes_full_of_data_do_not_exhaust_the_kernel)
 {
     static char block[65536];
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         for (int i = 0; i < 200; i++) {
             int fds[2];
             if (pipe2(fds, O_NONBLOCK) < 0) {

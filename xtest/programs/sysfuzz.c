@@ -5,12 +5,13 @@
 //     sysfuzz [--all] SEED COUNT
 //
 // The calls are made by worker processes. One that dies, stops or hangs is replaced, so the program
-// itself ends only after the last call, with the line "sysfuzz: N calls, seed S, survived". The kernel
-// that does not get there is the finding.
+// itself ends only after the last call, with the line "sysfuzz: N calls, seed S, survived". The
+// kernel that does not get there is the finding.
 //
-// Without --all only the calls marked SAFE in its table are made: nothing that could harm the machine it runs
-// on, so that it can run natively. With --all every number is tried but the forbidden ones;
-// that is for a machine to be thrown away, and the program asks for SYSFUZZ_THROW_AWAY_MACHINE=1.
+// Without --all only the calls marked SAFE in its table are made: nothing that could harm the
+// machine it runs on, so that it can run natively. With --all every number is tried but the
+// forbidden ones; that is for a machine to be thrown away, and the program asks for
+// SYSFUZZ_THROW_AWAY_MACHINE=1.
 
 #include "sysfuzz.h"
 
@@ -109,7 +110,8 @@ static bool one_call(bool all)
         return false;
     }
     // A worker should live for a while.
-    if ((number == SYS_exit_group || number == SYS_exit || number == SYS_rt_sigreturn) && random_below(64)) {
+    if ((number == SYS_exit_group || number == SYS_exit || number == SYS_rt_sigreturn) &&
+        random_below(64)) {
         return false;
     }
     uint64_t arguments[6];
@@ -140,7 +142,8 @@ static void nothing(int signal)
     (void)signal;
 }
 
-/// Descriptors of many kinds, from 3 on. Failures do not matter: another worker may have spoiled a name.
+/// Descriptors of many kinds, from 3 on. Failures do not matter: another worker may have spoiled a
+/// name.
 static void make_descriptors(bool all)
 {
     int pair[2];

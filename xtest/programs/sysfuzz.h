@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /// What a call looks like: one letter an argument.
-/// d descriptor, p path, b buffer or structure, n length, f flags, i small integer, t target process,
-/// m address of a mapping.
+/// d descriptor, p path, b buffer or structure, n length, f flags, i small integer, t target
+/// process, m address of a mapping.
 struct call {
     long number;
     const char *arguments;
@@ -25,8 +25,8 @@ extern const size_t call_count;
 /// The entry of a number; null if its arguments are not known.
 const struct call *call_of(long number);
 
-/// Calls that end, reconfigure or hang the machine by design, or reach other processes by means that
-/// cannot be aimed.
+/// Calls that end, reconfigure or hang the machine by design, or reach other processes by means
+/// that cannot be aimed.
 bool call_is_forbidden(long number);
 
 /// Calls that would send signals to processes of others' choosing later on.

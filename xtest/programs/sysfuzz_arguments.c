@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The fuzzer's random arguments: edge values, bad pointers, and memory full of plausible structures.
+// The fuzzer's random arguments: edge values, bad pointers, and memory full of plausible
+// structures.
 
 #include "sysfuzz.h"
 
@@ -45,10 +46,12 @@ static char long_name[PATH_MAX + 8];
 
 static uint64_t a_length(void)
 {
-    static const uint64_t lengths[] = {0,    1,    2,     4,       7,         8,          16,
-                                       24,   100,  128,   4095,    4096,      4097,       8192,
-                                       1024, 65536, 1 << 20, INT32_MAX, UINT32_MAX, 1ull << 32,
-                                       1ull << 46, INT64_MAX, 1ull << 63, UINT64_MAX, UINT64_MAX - 4095};
+    static const uint64_t lengths[] = {
+        0,          1,         2,          4,          7,
+        8,          16,        24,         100,        128,
+        4095,       4096,      4097,       8192,       1024,
+        65536,      1 << 20,   INT32_MAX,  UINT32_MAX, 1ull << 32,
+        1ull << 46, INT64_MAX, 1ull << 63, UINT64_MAX, UINT64_MAX - 4095};
     return lengths[random_below(sizeof lengths / sizeof *lengths)];
 }
 
@@ -63,9 +66,18 @@ static uint64_t a_descriptor(void)
 
 static uint64_t a_bad_pointer(void)
 {
-    static const uint64_t pointers[] = {0, 1, 8, 0x1000, 0x7ffffffff000, 0x800000000000, 1ull << 63,
-                                        0xffff800000000000, 0xffffffff81000000, UINT64_MAX,
-                                        UINT64_MAX - 7, UINT64_MAX - 4095};
+    static const uint64_t pointers[] = {0,
+                                        1,
+                                        8,
+                                        0x1000,
+                                        0x7ffffffff000,
+                                        0x800000000000,
+                                        1ull << 63,
+                                        0xffff800000000000,
+                                        0xffffffff81000000,
+                                        UINT64_MAX,
+                                        UINT64_MAX - 7,
+                                        UINT64_MAX - 4095};
     return pointers[random_below(sizeof pointers / sizeof *pointers)];
 }
 
@@ -82,9 +94,24 @@ static uint64_t a_buffer(void)
 
 static uint64_t a_path(void)
 {
-    static const char *const paths[] = {"f",  "d",  "d/x", "link", "loop", "", ".", "..", "/", "f/x",
-                                        "/dev/null", "/dev/zero", "/proc/self/maps", "/proc/self/fd/5",
-                                        "missing/x", "/proc/self/stat", "/tmp", long_name};
+    static const char *const paths[] = {"f",
+                                        "d",
+                                        "d/x",
+                                        "link",
+                                        "loop",
+                                        "",
+                                        ".",
+                                        "..",
+                                        "/",
+                                        "f/x",
+                                        "/dev/null",
+                                        "/dev/zero",
+                                        "/proc/self/maps",
+                                        "/proc/self/fd/5",
+                                        "missing/x",
+                                        "/proc/self/stat",
+                                        "/tmp",
+                                        long_name};
     if (random_below(12) == 0) {
         return a_buffer();
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads as pthreads use them: create, join, locks, thread-local storage, cancellation, preemption.
+// Threads as pthreads use them: create, join, locks, thread-local storage, cancellation,
+// preemption.
 
 #include "check.h"
 
@@ -208,13 +209,11 @@ CASE(barrier_lets_all_pass_together)
 
 CASE(semaphore_works_between_processes)
 {
-    sem_t *semaphore =
-        mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    sem_t *semaphore = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     EXPECT(semaphore != MAP_FAILED);
     EXPECT_OK(sem_init(semaphore, 1, 0));
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(sem_wait(semaphore));
         EXPECT_OK(sem_wait(semaphore));
     }
@@ -270,8 +269,7 @@ CASE(sleeping_thread_can_be_cancelled)
 static void *fork_and_wait(void *argument)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         // Only the calling thread lives on in the child.
         EXPECT_EQ(syscall(SYS_gettid), getpid());
     }
@@ -324,8 +322,7 @@ CASE(signal_to_a_thread_runs_on_that_thread)
 CASE(fatal_signal_to_one_thread_ends_the_process)
 {
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         pthread_t thread;
         EXPECT_EQ(pthread_create(&thread, NULL, sleep_long, NULL), 0);
         pthread_kill(thread, SIGTERM);

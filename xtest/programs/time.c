@@ -33,8 +33,8 @@ static void spin_ms(unsigned milliseconds)
 
 CASE(monotonic_clock_never_goes_back)
 {
-    static const clockid_t clocks[] = {CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW,
-                                       CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME};
+    static const clockid_t clocks[] = {CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_MONOTONIC_COARSE,
+                                       CLOCK_BOOTTIME};
     for (size_t i = 0; i < sizeof clocks / sizeof *clocks; i++) {
         int64_t last = ns_of(clocks[i]);
         for (int round = 0; round < 5000; round++) {
@@ -177,8 +177,7 @@ CASE(time_of_children_counts_when_reaped)
     EXPECT_OK(getrusage(RUSAGE_CHILDREN, &usage));
     EXPECT_EQ(usage.ru_utime.tv_sec + usage.ru_utime.tv_usec, 0);
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         spin_ms(60);
     }
     EXPECT_EXITED(pid, 0);

@@ -247,8 +247,7 @@ CASE(window_size_is_kept_and_announced)
     EXPECT_EQ(seen.ws_row, 0);
     struct gate ready = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         sigset_t set;
         sigemptyset(&set);
         sigaddset(&set, SIGWINCH);
@@ -269,8 +268,7 @@ CASE(controlling_terminal_is_dev_tty)
 {
     struct terminal terminal = new_terminal();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(setsid());
         EXPECT_ERRNO(open("/dev/tty", O_RDWR), ENXIO);
         EXPECT_ERRNO(tcgetpgrp(terminal.slave), ENOTTY);
@@ -297,8 +295,7 @@ CASE(interrupt_key_signals_the_foreground_group)
         struct terminal terminal = new_terminal();
         struct gate ready = gate_new();
         pid_t pid;
-        CHILD(pid)
-        {
+        CHILD (pid) {
             take_terminal(&terminal);
             gate_open(ready);
             for (;;) {
@@ -316,8 +313,7 @@ CASE(suspend_key_stops_the_foreground_group)
     struct terminal terminal = new_terminal();
     struct gate ready = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         take_terminal(&terminal);
         pid_t job = check_fork();
         if (job == 0) {
@@ -343,13 +339,11 @@ CASE(background_read_stops_with_sigttin)
 {
     struct terminal terminal = new_terminal();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         take_terminal(&terminal);
         pid_t job;
         char byte;
-        CHILD(job)
-        {
+        CHILD (job) {
             setpgid(0, 0);
             EXPECT_EQ(read(terminal.slave, &byte, 1), 1);
             EXPECT_EQ(byte, 'k');
@@ -369,12 +363,10 @@ CASE(background_read_with_sigttin_ignored_is_eio)
 {
     struct terminal terminal = new_terminal();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         take_terminal(&terminal);
         pid_t job;
-        CHILD(job)
-        {
+        CHILD (job) {
             char byte;
             signal(SIGTTIN, SIG_IGN);
             setpgid(0, 0);
@@ -389,14 +381,12 @@ CASE(background_tcsetpgrp_stops_with_sigttou)
 {
     struct terminal terminal = new_terminal();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         take_terminal(&terminal);
         EXPECT_ERRNO(tcsetpgrp(terminal.slave, 0x3fffffff), ESRCH);
         EXPECT_ERRNO(tcsetpgrp(terminal.slave, -1), EINVAL);
         pid_t job;
-        CHILD(job)
-        {
+        CHILD (job) {
             setpgid(0, 0);
             tcsetpgrp(terminal.slave, getpgrp());
         }
@@ -413,8 +403,7 @@ CASE(closing_the_master_hangs_up)
     struct terminal terminal = new_terminal();
     struct gate ready = gate_new();
     pid_t pid;
-    CHILD(pid)
-    {
+    CHILD (pid) {
         EXPECT_OK(close(terminal.master));
         take_terminal(&terminal);
         gate_open(ready);
