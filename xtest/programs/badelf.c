@@ -271,16 +271,33 @@ CASE(huge_memory_size_is_refused)
     }
 }
 
+static struct image *image_at(uint64_t address)
+{
+    struct image *image = new_image();
+    image->headers[0].p_vaddr = address;
+    image->headers[0].p_memsz = 2 * PAGE;
+    image->elf.e_entry = address + CODE_OFFSET;
+    return image;
+}
+
 CASE(segment_in_the_kernel_or_wrapping_is_refused)
 {
     static const uint64_t addresses[] = {0xffff800000000000, 0xffffffff81000000, 0xfffffffffffff000,
-                                         0x7ffffffff000,     0x800000000000,     1ull << 63};
+                                         0xfffffffffff000,   1ull << 56,         1ull << 63};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
-        struct image *image = new_image();
-        image->headers[0].p_vaddr = addresses[i];
-        image->headers[0].p_memsz = 2 * PAGE;
-        image->elf.e_entry = addresses[i] + CODE_OFFSET;
-        expect_refused(image);
+        expect_refused(image_at(addresses[i]));
+    }
+}
+
+CASE(segment_at_the_end_of_user_space_does_no_harm)
+{
+    // With five levels of page tables these are ordinary addresses.
+    static const uint64_t addresses[] = {0x7fffffffe000, 0x7ffffffff000, 0x800000000000};
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        struct image *image = image_at(addresses[i]);
+        if (outcome_of(image) != OUTCOME_RAN) {
+            expect_refused(image);
+        }
     }
 }
 

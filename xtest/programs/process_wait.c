@@ -236,8 +236,8 @@ CASE(orphans_go_to_the_subreaper)
 CASE(clone_children_need_wclone_or_wall)
 {
     // An exit signal other than SIGCHLD makes a "clone child".
-    pid_t pid = (pid_t)syscall(SYS_clone, SIGUSR1, 0, 0, 0, 0);
     signal(SIGUSR1, SIG_IGN);
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGUSR1, 0, 0, 0, 0);
     if (pid == 0) {
         _exit(7);
     }

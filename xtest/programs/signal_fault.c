@@ -45,12 +45,11 @@ static void port_access(void *address)
     __asm__ volatile("outb %%al, $0x80" ::"r"(address));
 }
 
+/// By the x87 unit, which emulators get right where they ignore unmasked SSE exceptions.
 static void divide_floats(void *address)
 {
-    unsigned control = 0x1f80 & ~(1u << 9); // unmask division by zero
-    float one = 1.0f;
-    float zero = 0.0f;
-    __asm__ volatile("ldmxcsr %0\n\tdivss %2, %1" ::"m"(control), "x"(one), "x"(zero),
+    uint16_t control = 0x037f & ~4; // unmask division by zero
+    __asm__ volatile("fninit\n\tfldcw %0\n\tfld1\n\tfldz\n\tfdivrp\n\tfwait" ::"m"(control),
                      "r"(address));
 }
 

@@ -40,7 +40,8 @@ enum {
     REFILL_EVERY = 64,
     CALLS_PER_WORKER_MAX = 20000,
     WATCH_MS = 10,
-    STALLED_ROUNDS_MAX = 20,
+    STALLED_ROUNDS_MAX = 5,
+    STARTING_ROUNDS_MAX = 200, // a worker that has not made a call yet
 };
 
 // ---- The worker ----
@@ -122,7 +123,7 @@ static bool one_call(bool all)
     if (number == SYS_prlimit64) {
         arguments[0] = 0;
     }
-    if (call_aims_at_strangers(number, arguments)) {
+    if (call_harms_others(number, arguments)) {
         return false;
     }
     invoke(number, arguments, forks(number));
@@ -174,7 +175,7 @@ static void limit_worker(void)
     sigaction(SIGALRM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    struct itimerval often = {{0, 5000}, {0, 5000}};
+    struct itimerval often = {{0, 2000}, {0, 2000}};
     setitimer(ITIMER_REAL, &often, NULL);
     struct rlimit memory = {256 << 20, 256 << 20};
     struct rlimit file = {4 << 20, 4 << 20};
@@ -224,7 +225,8 @@ static void wait_a_little(void)
 /// Waits for the worker; kills it when it stops counting. Reaps strays that it left to us.
 static void watch(pid_t worker, volatile uint64_t *done)
 {
-    uint64_t last = *done;
+    const uint64_t first = *done;
+    uint64_t last = first;
     int stalled = 0;
     for (;;) {
         pid_t pid = waitpid(-1, NULL, WNOHANG | __WALL);
@@ -237,7 +239,7 @@ static void watch(pid_t worker, volatile uint64_t *done)
         wait_a_little();
         stalled = *done == last ? stalled + 1 : 0;
         last = *done;
-        if (stalled > STALLED_ROUNDS_MAX) {
+        if (stalled > (last == first ? STARTING_ROUNDS_MAX : STALLED_ROUNDS_MAX)) {
             kill(worker, SIGKILL);
         }
     }

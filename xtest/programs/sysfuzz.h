@@ -29,8 +29,9 @@ const struct call *call_of(long number);
 /// that cannot be aimed.
 bool call_is_forbidden(long number);
 
-/// Calls that would send signals to processes of others' choosing later on.
-bool call_aims_at_strangers(long number, const uint64_t arguments[6]);
+/// Calls that would make the kernel signal processes outside the fuzzer later on, or that take
+/// memory out of service.
+bool call_harms_others(long number, const uint64_t arguments[6]);
 
 /// Sets the random generator's state.
 void random_start(uint64_t seed);

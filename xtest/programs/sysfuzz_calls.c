@@ -192,7 +192,7 @@ const struct call *call_of(long number)
     return NULL;
 }
 
-bool call_aims_at_strangers(long number, const uint64_t arguments[6])
+bool call_harms_others(long number, const uint64_t arguments[6])
 {
     static const uint64_t owner_commands[] = {F_SETOWN, F_SETSIG, F_SETOWN_EX};
     static const uint64_t owner_requests[] = {0x8901, 0x8902}; // FIOSETOWN, SIOCSPGRP
@@ -201,6 +201,11 @@ bool call_aims_at_strangers(long number, const uint64_t arguments[6])
         if (command == owner_commands[i]) {
             return true;
         }
+    }
+    // MADV_HWPOISON and MADV_SOFT_OFFLINE: real pages are taken out of service for good.
+    uint32_t advice = (uint32_t)arguments[2];
+    if (number == SYS_madvise && (advice == 100 || advice == 101)) {
+        return true;
     }
     return number == SYS_ioctl && (command == owner_requests[0] || command == owner_requests[1]);
 }
