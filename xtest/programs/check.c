@@ -43,6 +43,9 @@ static size_t helper_count;
 /// Where a failed expectation is written: a pipe to the runner, or standard output.
 static int report_fd = STDOUT_FILENO;
 
+/// What comes before a report: "FAIL name: " where no runner adds it.
+static char report_prefix[128];
+
 void check_register_case(const char *name, void (*run)(void))
 {
     if (case_count == CASES_MAX) {
@@ -67,7 +70,8 @@ void check_fail(const char *file, int line, const char *format, ...)
 {
     const char *slash = strrchr(file, '/');
     char text[1024];
-    int length = snprintf(text, sizeof text, "%s:%d: ", slash ? slash + 1 : file, line);
+    int length =
+        snprintf(text, sizeof text, "%s%s:%d: ", report_prefix, slash ? slash + 1 : file, line);
     va_list arguments;
     va_start(arguments, format);
     int added = vsnprintf(text + length, sizeof text - (size_t)length - 1, format, arguments);
@@ -377,6 +381,7 @@ static bool run_inline(size_t index)
     if (!mkdtemp(directory) || chdir(directory) < 0) {
         return false;
     }
+    snprintf(report_prefix, sizeof report_prefix, "FAIL %s: ", cases[index].name);
     cases[index].run();
     printf("ok %s\n", cases[index].name);
     fflush(stdout);
