@@ -7,10 +7,15 @@
 )]
 
 mod apt;
+mod bench;
+mod build;
+mod demo;
 mod process;
 mod progress;
 mod root;
 mod setup;
+mod test;
+mod tidy;
 mod toolchain;
 mod workspace;
 
@@ -33,6 +38,22 @@ struct Arguments {
 enum Task {
     /// Install what the other commands need, after saying what that is
     Setup(Setup),
+    /// Boot the payload and run Debian programs in it, to look at
+    Demo(Setup),
+    /// Run every check: formatting, lints, unit tests, tidy, and programs in QEMU
+    Test(test::Options),
+    /// Check the source tree's rules that no compiler checks
+    Tidy,
+    /// Run the test cases on native Linux only, twice, to check the cases themselves
+    Oracle {
+        #[command(flatten)]
+        options: test::Options,
+        /// Print what each case prints
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// Count instructions of system calls in the payload and in a Debian kernel
+    Bench(Setup),
 }
 
 /// Shared by every command that may install things.
@@ -62,6 +83,17 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
             setup::setup(&workspace, Wants::ALL, no_install)?;
             eprintln!("everything is installed");
         }
+        Task::Demo(Setup { no_install }) => demo::demo(&workspace, no_install)?,
+        Task::Test(options) => return Ok(code(test::run_suite(&workspace, &options)?)),
+        Task::Tidy => tidy::check(&workspace)?,
+        Task::Oracle { options, verbose } => {
+            return Ok(code(test::check_oracle(&workspace, &options, verbose)?));
+        }
+        Task::Bench(Setup { no_install }) => bench::bench(&workspace, no_install)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn code(passed: bool) -> ExitCode {
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

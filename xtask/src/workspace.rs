@@ -55,7 +55,8 @@ fn cache_folder() -> Result<PathBuf> {
     let base = match env::var_os("XDG_CACHE_HOME") {
         Some(folder) if Path::new(&folder).is_absolute() => PathBuf::from(folder),
         Some(_) | None => {
-            let home = env::var_os("HOME").ok_or_else(|| anyhow!("neither HOME nor XDG_CACHE_HOME is set"))?;
+            let home = env::var_os("HOME")
+                .ok_or_else(|| anyhow!("neither HOME nor XDG_CACHE_HOME is set"))?;
             Path::new(&home).join(".cache")
         }
     };

@@ -13,9 +13,8 @@ use anyhow::{Context, Result};
 
 /// Code names and aliases of Debian suites. Third-party repositories use other names, or
 /// components other than `main`.
-const SUITES: &[&str] = &[
-    "bookworm", "trixie", "forky", "duke", "sid", "stable", "testing", "unstable", "oldstable",
-];
+const SUITES: &[&str] =
+    &["bookworm", "trixie", "forky", "duke", "sid", "stable", "testing", "unstable", "oldstable"];
 
 /// Addresses of the Debian archive and of its security archive. Never shown: a mirror's address
 /// says where a machine stands.
@@ -62,11 +61,8 @@ impl Mirrors {
     /// The sources.list lines for `suites`; security suites without a security mirror are left out.
     pub(crate) fn lines(&self, suites: &[&str], keyring: &Path) -> String {
         let line = |suite: &&str| {
-            let address = if suite.ends_with("-security") {
-                self.security.as_ref()?
-            } else {
-                &self.archive
-            };
+            let address =
+                if suite.ends_with("-security") { self.security.as_ref()? } else { &self.archive };
             let keyring = keyring.display();
             Some(format!("deb [arch=amd64 signed-by={keyring}] {address} {suite} main\n"))
         };
@@ -97,7 +93,9 @@ fn source_files(etc: &Path) -> Vec<PathBuf> {
     }
     files.retain(|file| {
         file.is_file()
-            && file.extension().is_some_and(|extension| extension == "list" || extension == "sources")
+            && file
+                .extension()
+                .is_some_and(|extension| extension == "list" || extension == "sources")
     });
     files.sort();
     files

@@ -22,6 +22,15 @@ const KEYRINGS: &[&str] = &[
     "/usr/share/keyrings/debian-archive-keyring.gpg",
 ];
 
+/// Whether dependencies come along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Only the packages named.
+    Alone,
+    /// Everything they need to be installed on an empty machine.
+    WithDependencies,
+}
+
 /// Some suites, seen from an empty machine: dependencies resolve to all packages they need.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -47,11 +56,16 @@ impl View {
         Ok(Self { folder })
     }
 
-    /// Downloads `packages` with everything they depend on into a folder named `name`.
+    /// Downloads `packages` into a folder named `name`.
     ///
     /// Returns the package files in a fixed order. The lists are fetched when there are none, and
     /// once more when a download fails with old ones.
-    pub(crate) fn download(&self, name: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download(
+        &self,
+        name: &str,
+        packages: &[&str],
+        depth: Depth,
+    ) -> Result<Vec<PathBuf>> {
         let _one_at_a_time = DOWNLOADS.lock().unwrap_or_else(PoisonError::into_inner);
         let archives = self.folder.join("downloads").join(name);
         if archives.exists() {
@@ -62,12 +76,12 @@ impl View {
         if fresh {
             self.update()?;
         }
-        if let Err(error) = self.fetch(&archives, packages) {
+        if let Err(error) = self.fetch(&archives, packages, depth) {
             if fresh {
                 return Err(error);
             }
             self.update()?;
-            self.fetch(&archives, packages)?;
+            self.fetch(&archives, packages, depth)?;
         }
         package_files(&archives)
     }
@@ -90,10 +104,16 @@ impl View {
         Ok(())
     }
 
-    fn fetch(&self, archives: &Path, packages: &[&str]) -> Result<()> {
+    fn fetch(&self, archives: &Path, packages: &[&str], depth: Depth) -> Result<()> {
         let mut command = self.apt_get();
-        command.arg("-o").arg(format!("Dir::Cache::archives={}", archives.display()));
-        command.args(["install", "--yes", "--download-only", "--no-install-recommends"]);
+        command.current_dir(archives);
+        match depth {
+            Depth::Alone => command.arg("download"),
+            Depth::WithDependencies => command
+                .arg("-o")
+                .arg(format!("Dir::Cache::archives={}", archives.display()))
+                .args(["install", "--yes", "--download-only", "--no-install-recommends"]),
+        };
         process::run_quietly(command.args(packages)).map_err(without_addresses)?;
         Ok(())
     }

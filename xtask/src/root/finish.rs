@@ -146,9 +146,7 @@ pub(super) fn fix_times(folder: &Path, times: Times<'_>) -> Result<()> {
     let set_date = |paths: Vec<PathBuf>| -> Result<()> {
         let existing: Vec<PathBuf> = paths.into_iter().filter(|path| path.exists()).collect();
         if !existing.is_empty() {
-            process::run_quietly(
-                Command::new("touch").args(["-h", "-d", DATE]).args(&existing),
-            )?;
+            process::run_quietly(Command::new("touch").args(["-h", "-d", DATE]).args(&existing))?;
         }
         Ok(())
     };
@@ -165,7 +163,8 @@ pub(super) fn fix_times(folder: &Path, times: Times<'_>) -> Result<()> {
     }
     // Compiled Python, folders and links: their making is what dates them.
     let mut find = Command::new("find");
-    find.arg(folder).args(["-depth", "(", "-type", "d", "-o", "-type", "l", "-o", "-name", "*.pyc"]);
+    find.arg(folder)
+        .args(["-depth", "(", "-type", "d", "-o", "-type", "l", "-o", "-name", "*.pyc"]);
     find.args([")", "-exec", "touch", "-h", "-d", DATE, "{}", "+"]);
     process::run_quietly(&mut find)?;
     Ok(())

@@ -66,6 +66,8 @@ impl Root {
     }
 
     /// A copy of this root with more files: pairs of a host file and its path inside.
+    ///
+    /// Unchanged files are shared as hard links: nobody writes to a root.
     pub(crate) fn with_files(
         &self,
         workspace: &Workspace,
@@ -86,11 +88,14 @@ impl Root {
         }
         clear(&derived.folder)?;
         let mut copy = Command::new("cp");
-        copy.args(["-a", "--reflink=auto"]).arg(&self.folder).arg(&derived.folder);
+        copy.arg("-al").arg(&self.folder).arg(&derived.folder);
         process::run_quietly(&mut copy)?;
         for (source, inside) in files {
             let target = derived.folder.join(inside.strip_prefix("/").unwrap_or(inside));
             fs::create_dir_all(target.parent().context("a file lies in a folder")?)?;
+            if target.symlink_metadata().is_ok() {
+                fs::remove_file(&target)?;
+            }
             fs::copy(source, &target).with_context(|| format!("copy to {}", target.display()))?;
         }
         finish::fix_times(&derived.folder, finish::Times::AllOf(files))?;
@@ -126,7 +131,7 @@ fn build(workspace: &Workspace, set: Set, folder: &Path) -> Result<String> {
     let step = Step::start(&format!("root folder {}", set.name()));
     let view = View::open(workspace, &["bookworm"])?;
     step.note("download packages");
-    let packages = view.download(set.name(), set.packages())?;
+    let packages = view.download(set.name(), set.packages(), set.depth())?;
     let partial = folder.with_extension("partial");
     clear(&partial)?;
     finish::merged_usr(&partial)?;

@@ -3,6 +3,8 @@
 
 use serde::Deserialize;
 
+use crate::apt::Depth;
+
 /// A named set of packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,11 +75,19 @@ impl Set {
         }
     }
 
-    /// The packages asked for; dependencies come on top.
+    /// The packages asked for.
     pub(crate) fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Small => SMALL,
             Self::Debian => DEBIAN,
+        }
+    }
+
+    /// Static programs stand alone; the others bring their libraries.
+    pub(crate) fn depth(self) -> Depth {
+        match self {
+            Self::Small => Depth::Alone,
+            Self::Debian => Depth::WithDependencies,
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Debian packages of the machine itself.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -9,7 +9,7 @@ use super::{Missing, Wants};
 use crate::{
     apt, process,
     progress::Step,
-    workspace::{as_root, find_program},
+    workspace::{as_root, find_program, is_root},
 };
 
 /// How a package shows that it is there.
@@ -103,6 +103,14 @@ pub(super) fn install_packages(packages: &[&str]) -> Result<()> {
     }
     step.finish("done");
     Ok(())
+}
+
+/// Asks for sudo's password now, in the foreground, where it will be needed later.
+pub(super) fn authorize() -> Result<()> {
+    if is_root() || find_program("sudo").is_none() {
+        return Ok(());
+    }
+    process::run(Command::new("sudo").arg("--validate"))
 }
 
 fn has_lists() -> bool {

@@ -10,6 +10,7 @@ mod rust;
 use anyhow::{Result, bail};
 
 use crate::{
+    apt::Depth,
     root::{Root, Set},
     workspace::Workspace,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Wants {
     pub(crate) payload: bool,
     /// The linters and the second processor's target.
     pub(crate) checks: bool,
+    /// Root to run commands natively in root folders.
+    pub(crate) native: bool,
     /// Root folders.
     pub(crate) programs: &'static [Set],
 }
@@ -41,21 +44,24 @@ pub(crate) struct Wants {
 impl Wants {
     /// Everything that any command needs.
     pub(crate) const ALL: Self =
-        Self { payload: true, checks: true, programs: &[Set::Small, Set::Debian] };
+        Self { payload: true, checks: true, native: true, programs: &[Set::Small, Set::Debian] };
     /// What `demo` needs.
     pub(crate) const DEMO: Self =
-        Self { payload: true, checks: false, programs: &[Set::Small, Set::Debian] };
+        Self { payload: true, checks: false, native: false, programs: &[Set::Small, Set::Debian] };
     /// What `bench` needs.
     pub(crate) const BENCH: Self =
-        Self { payload: true, checks: false, programs: &[Set::Small] };
+        Self { payload: true, checks: false, native: false, programs: &[Set::Small] };
     /// What the native side of the cases needs.
     pub(crate) const ORACLE: Self =
-        Self { payload: false, checks: false, programs: &[Set::Small, Set::Debian] };
+        Self { payload: false, checks: false, native: true, programs: &[Set::Small, Set::Debian] };
 }
 
 /// Makes sure that `wants` is there; with `no_install` only lists what is not and fails.
 pub(crate) fn setup(workspace: &Workspace, wants: Wants, no_install: bool) -> Result<()> {
     let missing = find_missing(workspace, wants);
+    if !no_install && (wants.native || !missing.is_empty()) {
+        debian::authorize()?;
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -100,9 +106,10 @@ impl Missing {
             Self::Component(component) => format!("Rust component {component}"),
             Self::Programs(set) => format!(
                 "test programs `{}`: Debian 12 packages unpacked into the cache folder, nothing \
-                 installed ({} and their dependencies)",
+                 installed ({} packages{})",
                 set.name(),
-                set.packages().len()
+                set.packages().len(),
+                if set.depth() == Depth::WithDependencies { " and their dependencies" } else { "" }
             ),
         }
     }
