@@ -188,13 +188,19 @@ fn package_files(archives: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Unlike `dpkg-deb -x` this keeps links to folders: `/bin` stays a link into `/usr`.
+const UNPACK: &str = r#"dpkg-deb --fsys-tarfile "$1" |
+    tar -xp --numeric-owner --keep-directory-symlink --warning=no-timestamp -C "$2" -f -"#;
+
 /// Unpacks package files over `folder`; runs no maintainer script.
 pub(crate) fn unpack(packages: &[PathBuf], folder: &Path, step: &Step) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     for package in packages {
         if let Some(name) = package.file_name() {
             step.note(&name.to_string_lossy());
         }
-        process::run_quietly(Command::new("dpkg-deb").arg("-x").arg(package).arg(folder))?;
+        let mut command = Command::new("sh");
+        process::run_quietly(command.args(["-c", UNPACK, "unpack"]).arg(package).arg(folder))?;
     }
     Ok(())
 }

@@ -92,6 +92,9 @@ pub(super) fn finish(folder: &Path, set: Set) -> Result<()> {
     for (link, target) in set.links() {
         add_link(&folder.join(link), target)?;
     }
+    if set.is_busybox_alone() {
+        link_applets(folder)?;
+    }
     if is_root() {
         run_inside(folder, "usr/sbin/ldconfig", &["/sbin/ldconfig", "-X"])?;
         run_inside(folder, "usr/bin/python3.11", COMPILE_PYTHON)?;
@@ -122,6 +125,15 @@ fn run_inside(folder: &Path, program: &str, words: &[&str]) -> Result<()> {
     command.arg(folder).args(words).env_clear();
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("PYTHONHASHSEED", "0");
     process::run_quietly(&mut command)?;
+    Ok(())
+}
+
+/// What `busybox --install` does: a link for every name it answers to.
+fn link_applets(folder: &Path) -> Result<()> {
+    let listed = process::run_quietly(Command::new(folder.join("bin/busybox")).arg("--list"))?;
+    for applet in String::from_utf8_lossy(&listed).lines() {
+        add_link(&folder.join("usr/bin").join(applet), "busybox")?;
+    }
     Ok(())
 }
 

@@ -91,10 +91,15 @@ impl Set {
         }
     }
 
+    /// True when busybox stands for every program it can be called as.
+    pub(crate) fn is_busybox_alone(self) -> bool {
+        self == Self::Small
+    }
+
     /// Links to add where a target is installed and nothing has the link's name.
     pub(crate) fn links(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Small => &[("usr/bin/sh", "busybox")],
+            Self::Small => &[],
             Self::Debian => LINKS,
         }
     }

@@ -26,7 +26,8 @@ pub(super) struct Limits {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    r#unsafe: BTreeMap<String, usize>,
+    #[serde(rename = "unsafe")]
+    unsafe_counts: BTreeMap<String, usize>,
     long_files: BTreeMap<String, String>,
     required: Required,
 }
@@ -43,7 +44,7 @@ impl Limits {
         let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let file: File = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         Ok(Self {
-            unsafe_counts: file.r#unsafe,
+            unsafe_counts: file.unsafe_counts,
             long_files: file.long_files,
             required: file.required.crates,
         })

@@ -88,7 +88,7 @@ fn machine_paths(file: &Tracked) -> Option<String> {
 
 /// Rust code with comments and literals blanked out.
 pub(super) fn without_comments_and_strings(text: &str) -> Cow<'_, str> {
-    let pattern = r##"(?s)//[^\n]*|/\*.*?\*/|\bb?r"[^"]*"|\bb?r#".*?"#|"(?:\\.|[^"\\])*"|'(?:\\[^\n]{1,8}?|[^'\\\n])'"##;
+    let pattern = r###"(?s)//[^\n]*|/\*.*?\*/|\bb?r"[^"]*"|\bb?r#".*?"#|\bb?r##".*?"##|"(?:\\.|[^"\\])*"|'(?:\\[^\n]{1,8}?|[^'\\\n])'"###;
     match Regex::new(pattern) {
         Ok(pattern) => pattern.replace_all(text, " "),
         Err(_) => Cow::Borrowed(text),
