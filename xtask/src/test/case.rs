@@ -115,6 +115,8 @@ pub(crate) enum Named {
     Digits,
     /// Lines in sorted order.
     Sort,
+    /// Of the output of Python's regression tests: how many ran, which failed, and the verdict.
+    Unittest,
 }
 
 fn yes() -> bool {
@@ -164,11 +166,17 @@ impl Normalize {
                 lines.sort_unstable();
                 lines.iter().map(|line| format!("{line}\n")).collect()
             }
+            Self::Named(Named::Unittest) => unittest_verdict(text)?,
             Self::Replace { pattern, with } => {
                 Regex::new(pattern)?.replace_all(text, with.as_str()).into_owned()
             }
         })
     }
+}
+
+fn unittest_verdict(text: &str) -> Result<String> {
+    let verdict = Regex::new(r"(?m)^(?:FAIL|ERROR): .*$|^Ran \d+ tests?|^Tests result: .*$")?;
+    Ok(verdict.find_iter(text).map(|found| format!("{}\n", found.as_str())).collect())
 }
 
 /// Reads every case file of `folder`, in the order of the file names.
@@ -250,5 +258,10 @@ mod tests {
         );
         let case = parse(&text, false).unwrap().remove(0);
         assert_eq!(case.normalized(b"b 12 xx\na 3").unwrap(), b"a N\nb N y\n");
+        let case = parse(&format!("{ONE}normalize = [\"unittest\"]\n"), false).unwrap().remove(0);
+        let output =
+            b"test_a ... ok\nFAIL: test_b (x)\nRan 2 tests in 0.1s\nTests result: FAILURE\n";
+        let verdict = b"FAIL: test_b (x)\nRan 2 tests\nTests result: FAILURE\n";
+        assert_eq!(case.normalized(output).unwrap(), verdict);
     }
 }
