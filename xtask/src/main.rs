@@ -38,6 +38,8 @@ struct Arguments {
 enum Task {
     /// Install what the other commands need, after saying what that is
     Setup(Setup),
+    /// Build the payload and the launcher, and say where they are
+    Build(Setup),
     /// Boot the payload and run Debian programs in it, to look at
     Demo(Setup),
     /// Run every check: formatting, lints, unit tests, tidy, and programs in QEMU
@@ -82,6 +84,12 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup(Setup { no_install }) => {
             setup::setup(&workspace, Wants::ALL, no_install)?;
             eprintln!("everything is installed");
+        }
+        Task::Build(Setup { no_install }) => {
+            setup::setup(&workspace, Wants::BUILD, no_install)?;
+            build::Built::make(&workspace)?;
+            println!("payload:  {}", workspace.payload().display());
+            println!("launcher: {}", workspace.launcher().display());
         }
         Task::Demo(Setup { no_install }) => demo::demo(&workspace, no_install)?,
         Task::Test(options) => return Ok(code(test::run_suite(&workspace, &options)?)),

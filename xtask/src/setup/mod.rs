@@ -45,6 +45,9 @@ impl Wants {
     /// Everything that any command needs.
     pub(crate) const ALL: Self =
         Self { payload: true, checks: true, native: true, programs: &[Set::Small, Set::Debian] };
+    /// What `build` needs.
+    pub(crate) const BUILD: Self =
+        Self { payload: true, checks: false, native: false, programs: &[] };
     /// What `demo` needs.
     pub(crate) const DEMO: Self =
         Self { payload: true, checks: false, native: false, programs: &[Set::Small, Set::Debian] };
