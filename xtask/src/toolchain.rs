@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT
 //! Which compiler builds what: rustup's targets where they are there, Debian's `rustc-web` where not.
 
-use std::{env, ffi::OsString, path::Path, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::workspace::Workspace;
 
@@ -10,6 +16,9 @@ pub(crate) const PAYLOAD_TARGET: &str = "x86_64-unknown-none";
 
 /// The target that proves the core is not tied to one machine.
 pub(crate) const ARM_TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// The library's source as `rust-web-src` installs it.
+const DEBIAN_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core/Cargo.toml";
 
 /// How code for a target without an operating system is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +34,21 @@ pub(crate) enum Route {
 impl Route {
     /// The route to `target`, if there is one on this machine now.
     pub(crate) fn to(target: &str) -> Option<Self> {
+        let links = target != PAYLOAD_TARGET || debian_linker().is_some();
         if let Some(sysroot) = sysroot(Path::new(&rustc())) {
             let library = Path::new(&sysroot).join("lib/rustlib");
             if library.join(target).join("lib").is_dir() {
                 return Some(Self::Installed);
             }
-            if library.join("src/rust/library/Cargo.lock").is_file() {
+            if (links || !Self::ActiveSource.lacks_linker())
+                && library.join("src/rust/library/Cargo.lock").is_file()
+            {
                 return Some(Self::ActiveSource);
             }
         }
-        // Debian ships `rust-lld` as a link that only the right `lld` package completes.
-        let parts = [
-            "/usr/bin/cargo",
-            "/usr/bin/rustc",
-            "/usr/lib/rustlib/src/rust/library/core/Cargo.toml",
-            "/usr/lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld",
-        ];
-        parts.iter().all(|part| Path::new(part).exists()).then_some(Self::DebianWeb)
+        let parts = ["/usr/bin/cargo", "/usr/bin/rustc", DEBIAN_SOURCE];
+        let debian = links && parts.iter().all(|part| Path::new(part).exists());
+        debian.then_some(Self::DebianWeb)
     }
 
     /// `cargo SUBCOMMAND --target TARGET`, set up for this route.
@@ -61,9 +68,35 @@ impl Route {
             command.env("RUSTC_BOOTSTRAP", "1");
             command.args(["-Zbuild-std=core,alloc"]);
             command.args(["-Zbuild-std-features=compiler-builtins-mem"]);
+            if let Some(linker) = debian_linker().filter(|_| self.lacks_linker()) {
+                command.env("CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER", linker);
+            }
         }
         command
     }
+}
+
+impl Route {
+    /// Debian's compiler comes without `rust-lld`, which the payload's target asks for.
+    fn lacks_linker(self) -> bool {
+        let bundled = "lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld";
+        match self {
+            Self::Installed => false,
+            Self::ActiveSource => sysroot(Path::new(&rustc()))
+                .is_none_or(|sysroot| !Path::new(&sysroot).join(bundled).exists()),
+            Self::DebianWeb => !Path::new("/usr").join(bundled).exists(),
+        }
+    }
+}
+
+/// The newest `ld.lld` of Debian's `lld-N` packages.
+fn debian_linker() -> Option<PathBuf> {
+    let version = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("ld.lld-")?.parse::<u32>().ok()
+    };
+    let programs = fs::read_dir("/usr/bin").ok()?.flatten().map(|entry| entry.path());
+    programs.filter(|path| version(path).is_some()).max_by_key(version)
 }
 
 /// The cargo that runs us.

@@ -48,7 +48,7 @@ pub(super) fn install(missing: &[Missing]) -> Result<()> {
         };
         debian |= !rustup(words);
     }
-    if debian && Route::to(PAYLOAD_TARGET) != Some(Route::DebianWeb) {
+    if debian {
         let linker = format!("lld-{}", web_llvm_version()?);
         let mut packages = WEB_PACKAGES.to_vec();
         packages.push(&linker);
@@ -68,7 +68,7 @@ fn rustup(words: [&str; 3]) -> bool {
     done
 }
 
-/// `rust-lld` is a link into the `lld` package of the LLVM that `rustc-web` was built with.
+/// The linker's version: that of the LLVM which `rustc-web` was built with.
 fn web_llvm_version() -> Result<String> {
     let mut command = Command::new("apt-cache");
     command.args(["depends", "--recurse", "--important", "rustc-web"]).env("LC_ALL", "C");
