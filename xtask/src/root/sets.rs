@@ -43,6 +43,7 @@ const DEBIAN: &[&str] = &[
     "lua5.4",
     "mawk",
     "ncurses-base",
+    "netbase",
     "openssl",
     "perl",
     "procps",
