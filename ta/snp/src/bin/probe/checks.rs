@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What the south contract promises, checked on the machine.
 
-use crate::program::{CODE, DATA, EXECUTE, READ, STACK, WRITE, space, thread};
+use crate::program::{CODE, DATA, EXECUTE, READ, STACK, WRITE, enter, space, thread};
 use alloc::vec;
 use alloc::vec::Vec;
 use strongroom_snp::machine::{Payload, log};
@@ -11,6 +11,8 @@ use strongroom_south::{
 
 /// Runs every check; a failed one ends the machine.
 pub(crate) fn run(machine: &'static Payload) {
+    // The heap keeps what it once had: let it grow first.
+    frames(machine);
     let free = machine.counts().free;
     let checks: [(&str, fn(&'static Payload)); 12] = [
         ("clock and entropy", services),
@@ -98,7 +100,7 @@ fn exceptions(machine: &'static Payload) {
     for (number, exception) in (0..).zip(expected) {
         let mut thread = thread(&space, 1);
         thread.registers().rbx = number;
-        assert_eq!(thread.enter().0, Trap::Exception(exception), "instruction {number}");
+        assert_eq!(enter(&mut thread).0, Trap::Exception(exception), "instruction {number}");
     }
 }
 
@@ -108,7 +110,7 @@ fn page_faults(machine: &'static Payload) {
     let run = |slot, address: usize| {
         let mut thread = thread(&space, slot);
         thread.registers().rdi = address as u64;
-        thread.enter().0
+        enter(&mut thread).0
     };
     assert_eq!(run(3, DATA), Trap::SystemCall);
     assert_eq!(run(3, DATA + PAGE_SIZE), fault(DATA + PAGE_SIZE, false, false));
@@ -122,11 +124,11 @@ fn page_faults(machine: &'static Payload) {
     // A fault, resolved, goes on where it was.
     let mut thread = thread(&space, 3);
     thread.registers().rdi = (DATA + PAGE_SIZE) as u64;
-    assert_eq!(thread.enter().0, fault(DATA + PAGE_SIZE, false, false));
+    assert_eq!(enter(&mut thread).0, fault(DATA + PAGE_SIZE, false, false));
     space.map(DATA + PAGE_SIZE, machine.allocate().unwrap(), READ).unwrap();
-    assert_eq!(thread.enter().0, fault(DATA + PAGE_SIZE, true, false));
+    assert_eq!(enter(&mut thread).0, fault(DATA + PAGE_SIZE, true, false));
     space.map(DATA + PAGE_SIZE, machine.allocate().unwrap(), WRITE).unwrap();
-    assert_eq!(thread.enter().0, Trap::SystemCall);
+    assert_eq!(enter(&mut thread).0, Trap::SystemCall);
     assert!(space.lookup(DATA + PAGE_SIZE).unwrap().dirty);
     assert!(!space.lookup(CODE).unwrap().dirty);
     assert_eq!(space.resident(), 4);
@@ -138,11 +140,11 @@ fn registers_survive(machine: &'static Payload) {
     for (number, thread) in (1..).zip(&mut threads) {
         thread.registers().rdi = number * 0x1_0000;
         thread.set_thread_pointer(number * 0x1000);
-        assert_eq!(thread.enter().0, Trap::SystemCall);
+        assert_eq!(enter(thread).0, Trap::SystemCall);
     }
     for (number, thread) in (1..).zip(&mut threads) {
         assert_eq!(thread.thread_pointer(), number * 0x1000);
-        let (trap, registers) = thread.enter();
+        let (trap, registers) = enter(thread);
         assert_eq!(trap, Trap::SystemCall);
         assert_eq!(registers.rdi, number * 0x5_0000);
         assert_eq!((registers.cs, registers.ss), (0x33, 0x2b));
@@ -153,12 +155,12 @@ fn extended_state(machine: &'static Payload) {
     let space = space(machine);
     let mut first = thread(&space, 5);
     first.registers().rdi = 77;
-    assert_eq!(first.enter().0, Trap::SystemCall);
+    assert_eq!(enter(&mut first).0, Trap::SystemCall);
     let mut state = first.extended_state().to_vec();
     assert_eq!(state[160 + 48], 77, "xmm3");
     state[160 + 48] = 78;
     first.set_extended_state(&state).unwrap();
-    assert_eq!(first.enter().1.rdi, 77 * 4 + 78);
+    assert_eq!(enter(&mut first).1.rdi, 77 * 4 + 78);
     state[512 + 8] = 1;
     assert!(first.set_extended_state(&state).is_err());
     assert!(first.set_extended_state(&[]).is_err());
@@ -167,14 +169,14 @@ fn extended_state(machine: &'static Payload) {
 fn flags(machine: &'static Payload) {
     let space = space(machine);
     let mut thread = thread(&space, 8);
-    let (trap, registers) = thread.enter();
+    let (trap, registers) = enter(&mut thread);
     assert_eq!(trap, Trap::SystemCall);
     assert_eq!(registers.rflags & 0x4_0400, 0x4_0400);
     registers.rflags |= 0x3000;
     registers.entry = strongroom_abi::arch::ENTRY_FULL;
     registers.rip = (CODE + 64) as u64;
     registers.rbx = 1;
-    let (trap, registers) = thread.enter();
+    let (trap, registers) = enter(&mut thread);
     assert_eq!(trap, Trap::Exception(Exception::Protection), "no privilege for ports");
     assert_eq!(registers.rflags & 0x3000, 0);
 }
@@ -184,7 +186,7 @@ fn bad_addresses(machine: &'static Payload) {
     for address in [1 << 47, u64::MAX, 0x7fff_ffff_f000, 1 << 63] {
         let mut thread = thread(&space, 0);
         thread.registers().rip = address;
-        assert_eq!(thread.enter().0, Trap::Exception(Exception::Protection));
+        assert_eq!(enter(&mut thread).0, Trap::Exception(Exception::Protection));
         thread.set_thread_pointer(address);
         assert_eq!(thread.thread_pointer(), 0);
     }
@@ -281,7 +283,7 @@ fn fork(machine: &'static Payload) {
     drop(parent);
     let mut thread = thread(&child, 3);
     thread.registers().rdi = DATA as u64;
-    assert_eq!(thread.enter().0, Trap::SystemCall);
+    assert_eq!(enter(&mut thread).0, Trap::SystemCall);
 }
 
 fn protect_and_relocate(machine: &'static Payload) {

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use core::arch::global_asm;
 use strongroom_abi::arch::Registers;
 use strongroom_snp::machine::Payload;
-use strongroom_south::{Access, Context, Frames as _, Machine as _, PAGE_SIZE, Space};
+use strongroom_south::{Access, Context, Frames as _, Machine as _, PAGE_SIZE, Space, Trap};
 
 global_asm!(include_str!("programs.s"));
 
@@ -41,4 +41,14 @@ pub(crate) fn thread(space: &Arc<dyn Space>, slot: usize) -> Box<dyn Context> {
     let mut context = Arc::clone(space).new_context().unwrap();
     *context.registers() = Registers::start(CODE + slot * 64, STACK);
     context
+}
+
+/// Runs the thread until it traps by itself: ticks come when they like.
+pub(crate) fn enter(thread: &mut Box<dyn Context>) -> (Trap, &mut Registers) {
+    loop {
+        let trap = thread.enter().0;
+        if trap != Trap::Interrupt {
+            return (trap, thread.registers());
+        }
+    }
 }

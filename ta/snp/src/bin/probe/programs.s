@@ -13,12 +13,12 @@ probe_programs:
     jnz 1b
     mov eax, 60
     syscall
-.balign 64
+.org probe_programs + 64 * 1
 // 1: the instruction that rbx chooses.
     lea rax, [rip + 2f]
     lea rax, [rax + rbx * 8]
     jmp rax
-.balign 64
+.org probe_programs + 64 * 2
 // 2: the instructions, 8 bytes each.
 2:  ud2
     .balign 8
@@ -37,15 +37,15 @@ probe_programs:
     .balign 8
     sgdt [rsp - 64]
     .balign 8
-.balign 64
+.org probe_programs + 64 * 3
 // 3: reads at rdi, then writes there, then calls.
     mov rax, [rdi]
     mov [rdi], rax
     syscall
-.balign 64
+.org probe_programs + 64 * 4
 // 4: jumps to rdi.
     jmp rdi
-.balign 64
+.org probe_programs + 64 * 5
 // 5: loads rdi into vector, stack-pointer-free registers and fs, calls, and sums up what is there
 // afterwards; then calls again with the sum in rdi.
     movq xmm3, rdi
@@ -63,12 +63,11 @@ probe_programs:
     add rdi, rdx
     add rdi, r8
     syscall
-.balign 64
-.balign 64
+.org probe_programs + 64 * 7
 // 7: spins.
 3:  inc rbx
     jmp 3b
-.balign 64
+.org probe_programs + 64 * 8
 // 8: sets the direction and alignment flags, and calls.
     std
     pushfq
