@@ -37,8 +37,10 @@ const VERSION_1: u64 = 1 << 32;
 const ACCESS_PLATFORM: u64 = 1 << 33;
 /// Reads of the status until a reset must have happened.
 const RESET_READS_MAX: u32 = 100_000;
-/// Queues that the console has without `MULTIPORT`.
-const QUEUES: usize = 2;
+/// `VIRTIO_CONSOLE_F_MULTIPORT`: there are ports behind the first.
+const MULTIPORT: u64 = 1 << 1;
+/// Queues up to those of port 1.
+const QUEUES: usize = 6;
 
 /// The device's registers.
 #[derive(Debug)]
@@ -48,8 +50,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Resets the device and agrees on features: none that an old console would not have.
-    pub(crate) fn start(console: &Console) -> Option<Self> {
+    /// Resets the device, agrees on features, and finds where `queues` are notified.
+    pub(crate) fn start(console: &Console, queues: &[u16]) -> Option<Self> {
         if console.common.length() < COMMON_LENGTH {
             return None;
         }
@@ -57,19 +59,19 @@ impl Device {
         device.reset()?;
         device.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
         let offered = device.read_device_features();
-        if offered & VERSION_1 == 0 {
+        if offered & VERSION_1 == 0 || offered & MULTIPORT == 0 {
             return None;
         }
-        device.write_driver_features(offered & (VERSION_1 | ACCESS_PLATFORM));
+        device.write_driver_features(offered & (VERSION_1 | ACCESS_PLATFORM | MULTIPORT));
         let agreed = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
         device.set_status(agreed);
         if !device.get_status().contains(DeviceStatus::FEATURES_OK) {
             return None;
         }
         device.common.write_u16(CONFIG_VECTOR, NO_VECTOR);
-        for (queue, slot) in (0_u16..).zip(0..QUEUES) {
-            let window = device.notify_window(console, queue)?;
-            *device.notify.get_mut(slot)? = Some(window);
+        for queue in queues {
+            let window = device.notify_window(console, *queue)?;
+            *device.notify.get_mut(usize::from(*queue))? = Some(window);
         }
         Some(device)
     }

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
-//! Messages to and from the host, over the console's two queues.
+//! Messages to and from the host, over the queues of the console's port 1.
+//!
+//! Port 0 would need no control messages, but QEMU takes it for a terminal and drops what a slow
+//! reader has no room for. Control messages go one way: what the device has to say about its ports
+//! is of no interest, so the queue for it is never set up.
 
 use super::device::Device;
 use super::pool::{self, PoolHal};
@@ -16,12 +20,18 @@ use virtio_drivers::PAGE_SIZE;
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::Transport as _;
 
-const RECEIVE: u16 = 0;
-const TRANSMIT: u16 = 1;
+const CONTROL: u16 = 3;
+const RECEIVE: u16 = 4;
+const TRANSMIT: u16 = 5;
 const BUFFERS: usize = 32;
 /// A host's write into the stream seldom fills more than this at once.
 const RECEIVE_LENGTH: usize = PAGE_SIZE;
 const TRANSMIT_LENGTH: usize = 4 * PAGE_SIZE;
+const CONTROL_LENGTH: usize = PAGE_SIZE / BUFFERS;
+/// `virtio_console_control` (virtio 1.2, 5.3.6.2): port, event, value. The driver is ready; port 1
+/// is ready; port 1 is open.
+const OPEN_PORT: [[u8; 8]; 3] =
+    [[0, 0, 0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 3, 0, 1, 0], [1, 0, 0, 0, 6, 0, 1, 0]];
 /// Receive buffers are given back, and the host told, in groups of this size.
 const RETURN_GROUP: usize = 8;
 
@@ -68,6 +78,17 @@ impl Queue {
         let offset = (index % BUFFERS).wrapping_mul(self.buffer_length);
         // SAFETY: inside the buffers of this queue, by the modulo.
         unsafe { self.buffers.add(offset) }
+    }
+
+    /// Writes into an idle buffer from `offset` on, and says how many bytes fit.
+    fn write(&mut self, index: usize, offset: usize, bytes: &[u8]) -> usize {
+        let offset = offset.min(self.buffer_length);
+        let length = bytes.len().min(self.buffer_length.saturating_sub(offset));
+        // SAFETY: inside the buffer, by the two lines above.
+        let to = unsafe { self.buffer(index).add(offset) };
+        // SAFETY: as above; the device does not hold the buffer, and `bytes` are private memory.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), length) };
+        length
     }
 
     /// Gives the device the first `length` bytes of an idle buffer.
@@ -130,6 +151,8 @@ impl Queue {
 /// The connection to the host.
 pub(crate) struct Link {
     device: Device,
+    /// Kept because the device may still be reading from it.
+    _control: Queue,
     receive: Queue,
     transmit: Queue,
     deframer: Deframer,
@@ -169,7 +192,8 @@ pub(crate) fn send_last_words(bytes: &[u8]) {
 impl Link {
     fn new() -> Option<Self> {
         let console = pci::find(Apic::message_address()?, u32::from(DOORBELL))?;
-        let mut device = Device::start(&console)?;
+        let mut device = Device::start(&console, &[CONTROL, RECEIVE, TRANSMIT])?;
+        let mut control = Queue::new(&mut device, CONTROL, CONTROL_LENGTH)?;
         let mut receive = Queue::new(&mut device, RECEIVE, RECEIVE_LENGTH)?;
         let mut transmit = Queue::new(&mut device, TRANSMIT, TRANSMIT_LENGTH)?;
         device.run();
@@ -178,8 +202,16 @@ impl Link {
         }
         receive.notify(&mut device);
         transmit.ring.set_dev_notify(false);
+        control.ring.set_dev_notify(false);
+        for message in OPEN_PORT {
+            let index = control.idle.pop()?;
+            let length = control.write(index, 0, &message);
+            control.give(index, length).ok()?;
+        }
+        control.notify(&mut device);
         Some(Self {
             device,
+            _control: control,
             receive,
             transmit,
             deframer: Deframer::new(),
@@ -298,17 +330,11 @@ impl Link {
 
     /// Fills a buffer from what is left to send, and says with how much.
     fn fill(&mut self, index: usize) -> usize {
-        let to = self.transmit.buffer(index);
-        let mut filled = 0;
+        let mut filled = 0_usize;
         let body = self.sent.saturating_sub(HEADER_LEN);
         let parts = [self.header.get(self.sent..), self.message.get(body..)];
         for part in parts.into_iter().flatten() {
-            let length = part.len().min(TRANSMIT_LENGTH.saturating_sub(filled));
-            // SAFETY: inside the buffer, which the device does not hold; `filled` never exceeds it.
-            let at = unsafe { to.add(filled) };
-            // SAFETY: as above; the part is private memory.
-            unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), at.as_ptr(), length) };
-            filled = filled.saturating_add(length);
+            filled = filled.saturating_add(self.transmit.write(index, filled, part));
         }
         self.sent = self.sent.saturating_add(filled);
         filled

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! The way to the host: a virtio console on PCI, used as a byte stream in both directions.
+//! The way to the host: port 1 of a virtio console on PCI, a byte stream in both directions.
 //!
 //! The device is hostile. What follows from that, module by module:
 //!
