@@ -6,6 +6,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod errno;
 mod number;
 
@@ -13,3 +15,6 @@ pub mod arch;
 
 pub use errno::Errno;
 pub use number::{NUMBER_END, Sysno};
+
+mod structs;
+pub use structs::*;

@@ -53,6 +53,8 @@ pub trait Frames {
     fn duplicate(&self, from: Frame, to: Frame);
     /// Totals.
     fn counts(&self) -> FrameCounts;
+    /// Bytes that kernel and platform use themselves: image, heap, tables.
+    fn overhead(&self) -> usize;
 }
 
 /// The two kinds of address space.

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT
 //! `aarch64`: registers and machine names.
 
+mod signal;
+
+pub use signal::*;
+
 use crate::Sysno;
 
 /// `e_machine` of programs that run here.
 pub const ELF_MACHINE: u16 = 183;
+/// `AT_HWCAP`: floating point and Advanced SIMD.
+pub const HARDWARE_CAPABILITIES: u32 = 3;
 /// `uname -m`, and `AT_PLATFORM`.
 pub const MACHINE: &str = "aarch64";
 
@@ -51,6 +57,10 @@ impl Registers {
         let [_, _, _, _, _, _, _, _, x8, ..] = &mut self.x;
         *x8 = number as u64;
         self.pc = self.pc.wrapping_sub(4); // the length of `svc`
+    }
+
+    /// Says that registers other than the result were changed since the thread trapped.
+    pub const fn mark_edited(&mut self) {
     }
 
     /// Where the program continues.

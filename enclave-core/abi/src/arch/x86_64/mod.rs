@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT
 //! `x86_64`: registers and machine names.
 
+mod signal;
+
+pub use signal::*;
+
 use crate::Sysno;
 
 /// `e_machine` of programs that run here.
 pub const ELF_MACHINE: u16 = 62;
+/// `AT_HWCAP`: the feature bits that `CPUID` leaf 1 gives in `edx` on every x86_64 processor.
+pub const HARDWARE_CAPABILITIES: u32 = 0x178b_fbff;
 /// `uname -m`, and `AT_PLATFORM`.
 pub const MACHINE: &str = "x86_64";
 
@@ -81,6 +87,11 @@ impl Registers {
     pub const fn restart(&mut self, number: usize) {
         self.rax = number as u64;
         self.rip = self.rip.wrapping_sub(2); // the length of `syscall`
+        self.entry = ENTRY_FULL;
+    }
+
+    /// Says that registers other than the result were changed since the thread trapped.
+    pub const fn mark_edited(&mut self) {
         self.entry = ENTRY_FULL;
     }
 

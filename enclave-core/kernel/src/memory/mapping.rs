@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+//! Changing what is mapped: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`.
+
+use crate::memory::{
+    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, checked_range, page_up,
+};
+use crate::outcome::SysResult;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::ops::Range;
+use strongroom_abi::Errno;
+use strongroom_south::PAGE_SIZE;
+
+/// Where a mapping goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// Anywhere, at the hint if it is free.
+    Anywhere(usize),
+    /// There, replacing what is there.
+    Fixed(usize),
+    /// There, or `EEXIST`.
+    FixedFree(usize),
+}
+
+/// A mapping to make.
+pub(crate) struct MapRequest {
+    pub(crate) length: usize,
+    pub(crate) protection: Protection,
+    pub(crate) backing: Backing,
+    pub(crate) placement: Placement,
+    pub(crate) grows_down: bool,
+}
+
+impl Memory {
+    /// Makes a mapping; returns its address. `limit` is `RLIMIT_AS`.
+    pub(crate) fn map(&self, request: MapRequest, limit: u64) -> SysResult {
+        self.map_named(request, limit, false, None)
+    }
+
+    /// As [`Memory::map`], with what only files have.
+    pub(crate) fn map_named(
+        &self,
+        request: MapRequest,
+        limit: u64,
+        never_writable: bool,
+        name: Option<Arc<String>>,
+    ) -> SysResult {
+        let length = page_up(request.length).filter(|length| *length > 0).ok_or(Errno::ENOMEM)?;
+        let range = self.place(length, request.placement)?;
+        let mut state = self.state.lock();
+        if (state.areas.total() + length) as u64 > limit || state.areas.count() >= AREAS_MAX {
+            return Err(Errno::ENOMEM.into());
+        }
+        let start = range.start;
+        self.clear(&mut state.areas, &range);
+        let area = Area {
+            protection: request.protection,
+            backing: request.backing,
+            grows_down: request.grows_down,
+            dont_fork: false,
+            never_writable,
+            name,
+        };
+        area.note_shared_writer(true);
+        state.areas.insert(range, area);
+        Ok(start)
+    }
+
+    /// `munmap(2)`.
+    pub(crate) fn unmap(&self, start: usize, length: usize) -> SysResult<()> {
+        if length == 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let range = checked_range(self.space(), start, length).map_err(|_| Errno::EINVAL)?;
+        self.clear(&mut self.state.lock().areas, &range);
+        Ok(())
+    }
+
+    fn clear(&self, areas: &mut super::Areas, range: &Range<usize>) {
+        let removed = areas.remove(range);
+        if !removed.is_empty() {
+            self.space.unmap(range.clone());
+        }
+        removed.iter().for_each(|(_, area)| area.note_shared_writer(false));
+    }
+
+    /// `mprotect(2)`.
+    pub(crate) fn protect(
+        &self,
+        start: usize,
+        length: usize,
+        protection: Protection,
+    ) -> SysResult<()> {
+        let range = checked_range(self.space(), start, length)?;
+        let mut state = self.state.lock();
+        if !state.areas.covers(&range) {
+            return Err(Errno::ENOMEM.into());
+        }
+        let forbidden = |area: &Area| {
+            area.never_writable && protection.contains(Protection::WRITE)
+        };
+        if state.areas.within(&range).iter().any(|(_, area)| forbidden(area)) {
+            return Err(Errno::EACCES.into());
+        }
+        for (piece, mut area) in state.areas.remove(&range) {
+            area.protection = protection;
+            self.space.protect(piece.clone(), area.access());
+            state.areas.insert(piece, area);
+        }
+        Ok(())
+    }
+
+    /// `madvise(MADV_DONTNEED)` and `MADV_FREE`: private pages go, and come back as they were at
+    /// first.
+    pub(crate) fn discard(&self, start: usize, length: usize) -> SysResult<()> {
+        let range = checked_range(self.space(), start, length)?;
+        let state = self.state.lock();
+        let complete = state.areas.covers(&range);
+        for (piece, _) in state.areas.within(&range) {
+            self.space.unmap(piece);
+        }
+        if complete { Ok(()) } else { Err(Errno::ENOMEM.into()) }
+    }
+
+    /// `ENOMEM` unless all of a range is mapped.
+    pub(crate) fn check_mapped(&self, start: usize, length: usize) -> SysResult<()> {
+        let range = checked_range(self.space(), start, length)?;
+        if self.state.lock().areas.covers(&range) { Ok(()) } else { Err(Errno::ENOMEM.into()) }
+    }
+
+    /// `madvise(MADV_DONTFORK)` and back.
+    pub(crate) fn set_dont_fork(&self, start: usize, length: usize, value: bool) -> SysResult<()> {
+        let range = checked_range(self.space(), start, length)?;
+        let mut state = self.state.lock();
+        for (piece, mut area) in state.areas.remove(&range) {
+            area.dont_fork = value;
+            state.areas.insert(piece, area);
+        }
+        Ok(())
+    }
+
+    /// `mremap(2)`; `to` is a fixed new address.
+    pub(crate) fn remap(
+        &self,
+        start: usize,
+        old_length: usize,
+        new_length: usize,
+        may_move: bool,
+        to: Option<usize>,
+        limit: u64,
+    ) -> SysResult {
+        let new_length = page_up(new_length).filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
+        let old = checked_range(self.space(), start, old_length).map_err(|errno| {
+            if errno == Errno::EINVAL { errno } else { Errno::EFAULT }
+        })?;
+        let (found, area) = {
+            let state = self.state.lock();
+            let (found, area) = state.areas.find(start).ok_or(Errno::EFAULT)?;
+            (found, area.clone())
+        };
+        if old.end > found.end {
+            return Err(Errno::EFAULT.into());
+        }
+        if old.is_empty() && !area.is_shared() {
+            return Err(Errno::EINVAL.into());
+        }
+        if let Some(to) = to {
+            let target = checked_range(self.space(), to, new_length).map_err(|_| Errno::EINVAL)?;
+            if target.start < old.end && old.start < target.end {
+                return Err(Errno::EINVAL.into());
+            }
+            self.clear(&mut self.state.lock().areas, &target);
+            return self.relocate(old, target);
+        }
+        if new_length <= old.len() {
+            if new_length < old.len() {
+                self.unmap(start + new_length, old.len() - new_length)?;
+            }
+            return Ok(start);
+        }
+        self.grow(old, new_length, may_move, limit)
+    }
+
+    fn grow(&self, old: Range<usize>, length: usize, may_move: bool, limit: u64) -> SysResult {
+        let more = length - old.len();
+        let wanted = old.end..old.end.checked_add(more).ok_or(Errno::ENOMEM)?;
+        {
+            let mut state = self.state.lock();
+            if (state.areas.total() + more) as u64 > limit {
+                return Err(Errno::ENOMEM.into());
+            }
+            let whole = old.start..wanted.end;
+            if wanted.end <= self.space.user_end() && state.areas.is_free(&wanted) {
+                let start = old.start;
+                if let Some((_, area)) = state.areas.remove(&old).pop() {
+                    state.areas.insert(whole, area);
+                }
+                return Ok(start);
+            }
+        }
+        if !may_move {
+            return Err(Errno::ENOMEM.into());
+        }
+        let target = self.place(length, Placement::Anywhere(0))?;
+        self.relocate(old, target)
+    }
+
+    /// Moves the area at `old` to the free range `target`, with as many pages as fit.
+    fn relocate(&self, old: Range<usize>, target: Range<usize>) -> SysResult {
+        let mut state = self.state.lock();
+        let Some((_, area)) = state.areas.remove(&old).into_iter().next() else {
+            return Err(Errno::EFAULT.into());
+        };
+        let moved = old.start..old.start + old.len().min(target.len());
+        self.space.relocate(moved.clone(), target.start)?;
+        self.space.unmap(moved.end..old.end);
+        let start = target.start;
+        state.areas.insert(target, area);
+        Ok(start)
+    }
+
+    /// Finds a range for a mapping.
+    fn place(&self, length: usize, placement: Placement) -> SysResult<Range<usize>> {
+        let state = self.state.lock();
+        match placement {
+            Placement::Fixed(start) => Ok(checked_range(self.space(), start, length)?),
+            Placement::FixedFree(start) => {
+                let range = checked_range(self.space(), start, length)?;
+                if state.areas.is_free(&range) { Ok(range) } else { Err(Errno::EEXIST.into()) }
+            }
+            Placement::Anywhere(hint) => {
+                let hint = hint & !(PAGE_SIZE - 1);
+                if hint >= ADDRESS_MIN
+                    && let Ok(range) = checked_range(self.space(), hint, length)
+                    && state.areas.is_free(&range)
+                {
+                    return Ok(range);
+                }
+                let found = state.areas.gap_below(state.layout.mapping_top, length);
+                Ok(found.ok_or(Errno::ENOMEM)?)
+            }
+        }
+    }
+}
+
+impl super::Areas {
+    /// The highest free range of a length below an address.
+    fn gap_below(&self, top: usize, length: usize) -> Option<Range<usize>> {
+        let mut end = top;
+        loop {
+            let start = end.checked_sub(length).filter(|start| *start >= ADDRESS_MIN)?;
+            let below = self.end_below(end);
+            if below <= start {
+                return Some(start..end);
+            }
+            // The area that is in the way; go on below it.
+            let (range, _) = self.find(below - 1)?;
+            end = range.start;
+        }
+    }
+}
+

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+//! A process's address space: what is mapped where, and what happens when a page is missing.
+//!
+//! [`Areas`] says what should be there; the platform's [`Space`] holds what is. Pages come one by
+//! one, on the first access ([`Memory::resolve`]), or all at once in a flat space, which cannot
+//! fault.
+
+mod area;
+mod fault;
+mod mapping;
+
+pub(crate) use area::{Area, Areas, Backing, Protection};
+pub(crate) use fault::BadAccess;
+pub(crate) use mapping::{MapRequest, Placement};
+
+use crate::fs::InodeId;
+use crate::kernel::Kernel;
+use crate::outcome::SysResult;
+use alloc::sync::Arc;
+use core::ops::Range;
+use spin::Mutex;
+use strongroom_abi::Errno;
+use strongroom_south::{Form, Machine, PAGE_SIZE, Space};
+
+/// Lowest address that can be mapped without asking for a fixed one (`vm.mmap_min_addr`).
+pub(crate) const ADDRESS_MIN: usize = 0x1_0000;
+/// Kept free between a stack that grows and what lies below it.
+const STACK_GAP: usize = 256 * PAGE_SIZE;
+/// Most areas of a process (`vm.max_map_count`).
+const AREAS_MAX: usize = 65_530;
+
+/// The next page boundary.
+pub(crate) fn page_up(address: usize) -> Option<usize> {
+    address.checked_next_multiple_of(PAGE_SIZE)
+}
+
+/// The page boundary at or below.
+pub(crate) const fn page_down(address: usize) -> usize {
+    address & !(PAGE_SIZE - 1)
+}
+
+/// Landmarks of a program's memory, for `brk`, `/proc` and `auxv`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Layout {
+    pub(crate) code: (usize, usize),
+    pub(crate) data: (usize, usize),
+    pub(crate) heap_start: usize,
+    pub(crate) heap_end: usize,
+    /// Top of the stack at the start of the program.
+    pub(crate) stack_top: usize,
+    pub(crate) arguments: (usize, usize),
+    pub(crate) environment: (usize, usize),
+    pub(crate) auxiliary: (usize, usize),
+    /// Mappings are placed below this, downwards.
+    pub(crate) mapping_top: usize,
+}
+
+struct State {
+    areas: Areas,
+    layout: Layout,
+}
+
+/// See the module's text. Shared by the threads of a process, and by a `vfork` child.
+pub(crate) struct Memory {
+    kernel: &'static Kernel,
+    space: Arc<dyn Space>,
+    state: Mutex<State>,
+}
+
+impl Memory {
+    /// An empty address space.
+    pub(crate) fn new(kernel: &'static Kernel) -> SysResult<Self> {
+        let space = kernel.machine.new_space()?;
+        let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
+        let state = Mutex::new(State { areas: Areas::default(), layout });
+        Ok(Self { kernel, space, state })
+    }
+
+    /// The platform's side of it.
+    pub(crate) fn space(&self) -> &dyn Space {
+        &*self.space
+    }
+
+    /// The platform's side, shared.
+    pub(crate) fn shared_space(&self) -> Arc<dyn Space> {
+        Arc::clone(&self.space)
+    }
+
+    /// A number unlike that of any other address space that lives at the same time.
+    pub(crate) fn identity(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// The machine's frames.
+    pub(crate) fn frames(&self) -> &'static dyn Machine {
+        self.kernel.machine
+    }
+
+    /// Whether pages appear on demand.
+    pub(crate) fn is_paged(&self) -> bool {
+        self.kernel.machine.form() == Form::Paged
+    }
+
+    /// A copy for `fork`.
+    pub(crate) fn fork(&self) -> SysResult<Self> {
+        let state = self.state.lock();
+        let space = self.space.fork()?;
+        let mut areas = state.areas.clone();
+        for range in areas.take_unforked() {
+            space.unmap(range);
+        }
+        areas.iter().for_each(|(_, area)| area.note_shared_writer(true));
+        let layout = state.layout;
+        let state = Mutex::new(State { areas, layout });
+        Ok(Self { kernel: self.kernel, space, state })
+    }
+
+    /// Landmarks.
+    pub(crate) fn layout(&self) -> Layout {
+        self.state.lock().layout
+    }
+
+    /// Changes landmarks.
+    pub(crate) fn change_layout(&self, change: impl FnOnce(&mut Layout)) {
+        change(&mut self.state.lock().layout);
+    }
+
+    /// Bytes mapped.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.state.lock().areas.total()
+    }
+
+    /// Shows every area, lowest first.
+    pub(crate) fn for_each_area(&self, mut each: impl FnMut(&Range<usize>, &Area)) {
+        let state = self.state.lock();
+        state.areas.iter().for_each(|(range, area)| each(&range, area));
+    }
+
+    /// A file has shrunk to `size` bytes: pages behind it go.
+    pub(crate) fn unmap_file_beyond(&self, id: InodeId, size: u64) {
+        let state = self.state.lock();
+        for (range, area) in state.areas.iter() {
+            let Backing::File { pages, offset, .. } = &area.backing else { continue };
+            if pages.id() != id {
+                continue;
+            }
+            let keep = size.next_multiple_of(PAGE_SIZE as u64).saturating_sub(*offset);
+            let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+            let start = range.start.saturating_add(keep).min(range.end);
+            self.space.unmap(start..range.end);
+        }
+    }
+
+    /// What a shared futex at an address belongs to: the file and offset, or `None` where the
+    /// memory is private.
+    pub(crate) fn shared_object(&self, address: usize) -> Option<(InodeId, u64)> {
+        let state = self.state.lock();
+        let (range, area) = state.areas.find(address)?;
+        match &area.backing {
+            Backing::File { pages, offset, shared: true } => {
+                Some((pages.id(), offset + (address - range.start) as u64))
+            }
+            Backing::File { .. } | Backing::Anonymous => None,
+        }
+    }
+
+    /// `brk(2)`: moves the end of the heap, or leaves it; returns where it is.
+    pub(crate) fn set_break(&self, end: usize, data_limit: u64, space_limit: u64) -> usize {
+        let Layout { heap_start, heap_end, .. } = self.layout();
+        let fits = end.checked_sub(heap_start).is_some_and(|size| size as u64 <= data_limit);
+        if end < heap_start || !fits {
+            return heap_end;
+        }
+        let (Some(old), Some(new)) = (page_up(heap_end), page_up(end)) else { return heap_end };
+        if new < old {
+            self.unmap(new, old - new).ok();
+        } else if new > old {
+            let request = MapRequest {
+                length: new - old,
+                protection: Protection::READ | Protection::WRITE,
+                backing: Backing::Anonymous,
+                placement: Placement::FixedFree(old),
+                grows_down: false,
+            };
+            if self.map(request, space_limit).is_err() {
+                return heap_end;
+            }
+        }
+        self.change_layout(|layout| layout.heap_end = end);
+        end
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.state.lock().areas.iter().for_each(|(_, area)| area.note_shared_writer(false));
+    }
+}
+
+/// `EFAULT`, `ENOMEM` and the like for bad ranges.
+fn checked_range(space: &dyn Space, start: usize, length: usize) -> Result<Range<usize>, Errno> {
+    if !start.is_multiple_of(PAGE_SIZE) {
+        return Err(Errno::EINVAL);
+    }
+    let length = page_up(length).ok_or(Errno::ENOMEM)?;
+    let end = start.checked_add(length).ok_or(Errno::ENOMEM)?;
+    if end > space.user_end() { Err(Errno::ENOMEM) } else { Ok(start..end) }
+}

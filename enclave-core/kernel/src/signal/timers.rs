@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+//! Timers that send signals: `setitimer(2)`, `alarm(2)`, `timer_create(2)`.
+
+use crate::kernel::Kernel;
+use crate::signal::{code, info_kernel, send_to_process, send_to_thread};
+use crate::sync::{Alarm, TimerKey};
+use crate::task::Process;
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use spin::Mutex;
+use strongroom_abi::SignalInfo;
+
+/// Who gets the signal.
+#[derive(Clone)]
+pub(crate) enum TimerTarget {
+    /// The process, with `SIGALRM` and its like.
+    Plain { process: Weak<Process>, signal: u8 },
+    /// A timer of `timer_create(2)`: the process, or one of its threads.
+    Posix { process: Weak<Process>, tid: Option<u32>, signal: u8, id: u32, value: u64 },
+    /// Nobody: the timer is only looked at.
+    Silent,
+}
+
+#[derive(Default)]
+struct State {
+    key: Option<TimerKey>,
+    deadline_ns: u64,
+    interval_ns: u64,
+    overrun: u32,
+}
+
+/// One timer.
+pub(crate) struct IntervalTimer {
+    kernel: &'static Kernel,
+    target: TimerTarget,
+    state: Mutex<State>,
+}
+
+impl IntervalTimer {
+    /// A timer that is not set.
+    pub(crate) fn new(kernel: &'static Kernel, target: TimerTarget) -> Arc<Self> {
+        Arc::new(Self { kernel, target, state: Mutex::new(State::default()) })
+    }
+
+    /// Sets it to ring at `deadline_ns` on the monotonic clock, then every `interval_ns`; `None`
+    /// switches it off. Returns what was left and the interval before.
+    pub(crate) fn set(
+        self: &Arc<Self>,
+        deadline_ns: Option<u64>,
+        interval_ns: u64,
+    ) -> (u64, u64) {
+        let before = self.left();
+        let mut state = self.state.lock();
+        if let Some(key) = state.key.take() {
+            self.kernel.timers.cancel(key);
+        }
+        state.interval_ns = interval_ns;
+        state.overrun = 0;
+        if let Some(deadline_ns) = deadline_ns {
+            state.deadline_ns = deadline_ns;
+            state.key = Some(self.arm(deadline_ns));
+        }
+        before
+    }
+
+    /// Nanoseconds until it rings (0 when it is off), and its interval.
+    pub(crate) fn left(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        let left = match state.key {
+            Some(_) => state.deadline_ns.saturating_sub(self.kernel.now_ns()).max(1),
+            None => 0,
+        };
+        (left, state.interval_ns)
+    }
+
+    /// Times it rang without being heard since the last signal.
+    pub(crate) fn overrun(&self) -> u32 {
+        self.state.lock().overrun
+    }
+
+    fn arm(self: &Arc<Self>, deadline_ns: u64) -> TimerKey {
+        let me: Weak<Self> = Arc::downgrade(self);
+        self.kernel.timers.set(deadline_ns, me)
+    }
+}
+
+impl Alarm for IntervalTimer {
+    fn ring(self: Arc<Self>, now_ns: u64) {
+        {
+            let mut state = self.state.lock();
+            state.key = None;
+            if state.interval_ns > 0 {
+                let late = now_ns.saturating_sub(state.deadline_ns);
+                let missed = late.checked_div(state.interval_ns).unwrap_or(0);
+                state.overrun = u32::try_from(missed).unwrap_or(u32::MAX);
+                state.deadline_ns += (missed + 1) * state.interval_ns;
+                state.key = Some(self.arm(state.deadline_ns));
+            }
+        }
+        match &self.target {
+            TimerTarget::Silent => {}
+            TimerTarget::Plain { process, signal } => {
+                if let Some(process) = process.upgrade() {
+                    send_to_process(&process, info_kernel(*signal));
+                }
+            }
+            TimerTarget::Posix { process, tid, signal, id, value } => {
+                let Some(process) = process.upgrade() else { return };
+                let mut info = SignalInfo {
+                    signo: i32::from(*signal),
+                    code: code::TIMER,
+                    ..SignalInfo::default()
+                };
+                info.fields[0] = u64::from(*id) | u64::from(self.overrun()) << 32;
+                info.fields[1] = *value;
+                match tid {
+                    Some(tid) => {
+                        if let Some(thread) = process.thread(*tid) {
+                            send_to_thread(&thread, info);
+                        }
+                    }
+                    None => send_to_process(&process, info),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for IntervalTimer {
+    fn drop(&mut self) {
+        if let Some(key) = self.state.lock().key.take() {
+            self.kernel.timers.cancel(key);
+        }
+    }
+}
+
+/// Timers of a process. `ITIMER_VIRTUAL` and `ITIMER_PROF` run on the monotonic clock too.
+#[derive(Default)]
+pub(crate) struct ProcessTimers {
+    /// `ITIMER_REAL`, `ITIMER_VIRTUAL`, `ITIMER_PROF`, made when first set.
+    pub(crate) intervals: Mutex<[Option<Arc<IntervalTimer>>; 3]>,
+    /// Timers of `timer_create(2)` by id.
+    pub(crate) posix: Mutex<BTreeMap<u32, Arc<IntervalTimer>>>,
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+//! The table of system calls, as data: what is served, how far, and by which function.
+
+use crate::calls;
+use crate::outcome::SysResult;
+use crate::task::Call;
+use strongroom_abi::{Errno, NUMBER_END, Sysno, arch};
+
+/// How far a call is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// As Linux does.
+    Full,
+    /// With what is missing.
+    Partial(&'static str),
+    /// Answered on purpose with an errno, and why.
+    Refused(&'static str),
+}
+
+pub(crate) type Handler = fn(&mut Call<'_>) -> SysResult;
+
+/// A line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The call.
+    pub call: Sysno,
+    /// How far it is served.
+    pub support: Support,
+    pub(crate) handler: Handler,
+}
+
+/// Makes a [`Row`]: `row!(Read, read(3), Full)` gives `read` its three arguments, typed as its
+/// signature says.
+macro_rules! row {
+    ($call:ident, $function:ident($count:tt), $support:ident $(($note:literal))?) => {
+        $crate::table::Row {
+            call: strongroom_abi::Sysno::$call,
+            support: $crate::table::Support::$support $(($note))?,
+            handler: |call| $crate::table::row!(@ $count, $function, call),
+        }
+    };
+    (@ 0, $function:ident, $call:ident) => { $function($call) };
+    (@ 1, $function:ident, $call:ident) => {{
+        let [a, ..] = $call.arguments;
+        $function($call, $crate::user::FromArgument::from_argument(a)?)
+    }};
+    (@ 2, $function:ident, $call:ident) => {{
+        use $crate::user::FromArgument as F;
+        let [a, b, ..] = $call.arguments;
+        $function($call, F::from_argument(a)?, F::from_argument(b)?)
+    }};
+    (@ 3, $function:ident, $call:ident) => {{
+        use $crate::user::FromArgument as F;
+        let [a, b, c, ..] = $call.arguments;
+        $function($call, F::from_argument(a)?, F::from_argument(b)?, F::from_argument(c)?)
+    }};
+    (@ 4, $function:ident, $call:ident) => {{
+        use $crate::user::FromArgument as F;
+        let [a, b, c, d, ..] = $call.arguments;
+        $function(
+            $call,
+            F::from_argument(a)?, F::from_argument(b)?, F::from_argument(c)?, F::from_argument(d)?,
+        )
+    }};
+    (@ 5, $function:ident, $call:ident) => {{
+        use $crate::user::FromArgument as F;
+        let [a, b, c, d, e, ..] = $call.arguments;
+        $function(
+            $call,
+            F::from_argument(a)?, F::from_argument(b)?, F::from_argument(c)?, F::from_argument(d)?,
+            F::from_argument(e)?,
+        )
+    }};
+    (@ 6, $function:ident, $call:ident) => {{
+        use $crate::user::FromArgument as F;
+        let [a, b, c, d, e, f] = $call.arguments;
+        $function(
+            $call,
+            F::from_argument(a)?, F::from_argument(b)?, F::from_argument(c)?, F::from_argument(d)?,
+            F::from_argument(e)?, F::from_argument(f)?,
+        )
+    }};
+}
+pub(crate) use row;
+
+/// All that is served, by family.
+pub const FAMILIES: &[(&str, &[Row])] = calls::FAMILIES;
+
+static HANDLERS: [Handler; NUMBER_END] = index();
+
+const fn index() -> [Handler; NUMBER_END] {
+    let mut handlers: [Handler; NUMBER_END] = [missing; NUMBER_END];
+    let mut families = FAMILIES;
+    while let [(_, rows), rest @ ..] = families {
+        let mut rows = *rows;
+        while let [row, others @ ..] = rows {
+            if let Some(number) = arch::number_of(row.call) {
+                let (_, tail) = handlers.split_at_mut(number as usize);
+                if let [slot, ..] = tail {
+                    *slot = row.handler;
+                }
+            }
+            rows = others;
+        }
+        families = rest;
+    }
+    handlers
+}
+
+/// Serves the call whose number and arguments are in `call`.
+pub(crate) fn dispatch(number: usize, call: &mut Call<'_>) -> SysResult {
+    match HANDLERS.get(number) {
+        Some(handler) => handler(call),
+        None => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn missing(call: &mut Call<'_>) -> SysResult {
+    call.kernel.report_missing(call.number);
+    Err(Errno::ENOSYS.into())
+}

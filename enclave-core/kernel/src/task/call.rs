@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+//! A system call in progress.
+
+use crate::exec::NewImage;
+use crate::fs::{FileTable, OpenFile};
+use crate::kernel::Kernel;
+use crate::memory::Memory;
+use crate::outcome::{Interrupt, Stop, SysResult};
+use crate::sync::{WaitQueue, Waiter};
+use crate::task::Thread;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use strongroom_abi::Errno;
+use strongroom_south::Context;
+
+/// What a call keeps between its attempts.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// When it gives up, on the monotonic clock. Set at the first attempt.
+    pub(crate) deadline_ns: Option<u64>,
+    /// Bytes or items done so far.
+    pub(crate) done: usize,
+    /// Whether it slept already and was woken.
+    pub(crate) woken: bool,
+    /// What `execve` has made ready.
+    pub(crate) image: Option<Box<NewImage>>,
+}
+
+/// The view that a system call has of its thread and of the kernel.
+pub(crate) struct Call<'a> {
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) thread: &'a Arc<Thread>,
+    pub(crate) memory: &'a Arc<Memory>,
+    pub(crate) files: &'a Arc<FileTable>,
+    pub(crate) context: &'a mut dyn Context,
+    pub(crate) progress: &'a mut Progress,
+    pub(crate) number: usize,
+    pub(crate) arguments: [usize; 6],
+}
+
+impl Call<'_> {
+    /// The open file behind a descriptor.
+    pub(crate) fn file(&self, descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
+        self.files.file(descriptor)
+    }
+
+    /// This thread as a waiter.
+    pub(crate) fn waiter(&self) -> Waiter {
+        Waiter::Thread(self.thread.key)
+    }
+
+    /// Sleeps until `queue` is woken, then the call is attempted again. Register while the state
+    /// that the queue belongs to is locked, after seeing that it does not suit.
+    pub(crate) fn sleep_on<T>(&self, queue: &WaitQueue) -> SysResult<T> {
+        queue.register(&self.waiter());
+        Err(Stop::Sleep(Interrupt::Restart))
+    }
+
+    /// As [`Call::sleep_on`], or `EAGAIN` where the open file does not block.
+    pub(crate) fn block_on<T>(&self, open: &OpenFile, queue: &WaitQueue) -> SysResult<T> {
+        if open.nonblocking() { Err(Errno::EAGAIN.into()) } else { self.sleep_on(queue) }
+    }
+
+    /// Sets the deadline at the first attempt: `timeout_ns` from then.
+    pub(crate) fn set_timeout(&mut self, timeout_ns: u64) {
+        if self.progress.deadline_ns.is_none() {
+            self.progress.deadline_ns = Some(self.kernel.now_ns().saturating_add(timeout_ns));
+        }
+    }
+
+    /// Whether the deadline has passed.
+    pub(crate) fn timed_out(&self) -> bool {
+        self.progress.deadline_ns.is_some_and(|deadline| deadline <= self.kernel.now_ns())
+    }
+}

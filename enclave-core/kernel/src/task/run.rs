@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: MIT
+//! A guest thread's life: enter user mode, see why it came back, do it, again.
+
+use crate::fs::FileTable;
+use crate::memory::{BadAccess, Memory};
+use crate::outcome::{Interrupt, Stop};
+use crate::signal::{self, Settled, code};
+use crate::sync::{Alarm, TimerKey};
+use crate::table;
+use crate::task::{Call, ExitStatus, Progress, Thread, Work, exit};
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use core::future::poll_fn;
+use core::sync::atomic::Ordering;
+use core::task::Poll;
+use strongroom_abi::Errno;
+use strongroom_south::{Context, Exception, Trap};
+
+/// What a thread uses all the time, out of its locks.
+struct Loaded {
+    thread: Arc<Thread>,
+    memory: Arc<Memory>,
+    files: Arc<FileTable>,
+    context: Box<dyn Context>,
+}
+
+/// The thread is ending.
+struct Ending;
+
+/// See the module's text. The future is done when the thread has ended.
+pub(crate) async fn run(thread: Arc<Thread>, memory: Arc<Memory>, context: Box<dyn Context>) {
+    let files = Arc::clone(&thread.files.lock());
+    let mut loaded = Loaded { thread, memory, files, context };
+    loaded.thread.kernel.note_started();
+    while loaded.live().await.is_ok() {}
+    let Loaded { thread, memory, files, context } = loaded;
+    exit::end_thread(&thread, &memory);
+    drop((context, files, memory));
+    exit::finish_thread(&thread);
+}
+
+impl Loaded {
+    /// One stay in user mode and what it led to.
+    async fn live(&mut self) -> Result<(), Ending> {
+        if !self.thread.work().is_empty() {
+            self.attend().await?;
+        }
+        let (trap, registers) = self.context.enter();
+        match trap {
+            Trap::SystemCall => {
+                let number = registers.number();
+                let arguments = registers.arguments();
+                let mut progress = Progress::default();
+                match self.attempt(number, arguments, &mut progress) {
+                    Ok(value) => self.finish(value.cast_signed()),
+                    Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+                    Err(stop) => self.slow(number, arguments, progress, stop).await?,
+                }
+                Ok(())
+            }
+            Trap::PageFault { address, write, fetch } => self.page(address, write, fetch).await,
+            Trap::Interrupt => {
+                self.thread.user_ns.fetch_add(TICK_NS, Ordering::Relaxed);
+                self.thread.kernel.interrupt();
+                yield_now(&self.thread).await;
+                Ok(())
+            }
+            Trap::Exception(exception) => {
+                let at = self.context.registers().instruction_pointer();
+                self.exception(exception, at);
+                Ok(())
+            }
+        }
+    }
+
+    #[inline]
+    fn attempt(
+        &mut self,
+        number: usize,
+        arguments: [usize; 6],
+        progress: &mut Progress,
+    ) -> Result<usize, Stop> {
+        let mut call = Call {
+            kernel: self.thread.kernel,
+            thread: &self.thread,
+            memory: &self.memory,
+            files: &self.files,
+            context: &mut *self.context,
+            progress,
+            number,
+            arguments,
+        };
+        table::dispatch(number, &mut call)
+    }
+
+    #[inline]
+    fn finish(&mut self, value: isize) {
+        self.context.registers().set_result(value);
+        self.thread.reader.forget();
+    }
+
+    /// Waits and attempts again, until the call is done or interrupted.
+    async fn slow(
+        &mut self,
+        number: usize,
+        arguments: [usize; 6],
+        mut progress: Progress,
+        mut stop: Stop,
+    ) -> Result<(), Ending> {
+        loop {
+            match stop {
+                Stop::Errno(errno) => {
+                    self.finish(errno.as_return());
+                    break;
+                }
+                Stop::Turn => yield_now(&self.thread).await,
+                Stop::Page(fault) => {
+                    if self.bring_in(fault.address, fault.write, false).await?.is_err() {
+                        self.finish(Errno::EFAULT.as_return());
+                        break;
+                    }
+                }
+                Stop::Sleep(interrupt) => {
+                    self.sleep(progress.deadline_ns).await;
+                    if let Some(restart) = self.interrupted(interrupt).await?
+                        && !self.completes(number, arguments, &mut progress)
+                    {
+                        self.abandon(number, restart && interrupt == Interrupt::Restart);
+                        break;
+                    }
+                }
+            }
+            if self.thread.work().contains(Work::EXIT) {
+                self.leave_queues();
+                return Err(Ending);
+            }
+            progress.woken = true;
+            self.thread.reader.rewind();
+            match self.attempt(number, arguments, &mut progress) {
+                Ok(value) => {
+                    self.finish(value.cast_signed());
+                    break;
+                }
+                Err(again) => stop = again,
+            }
+        }
+        if let Some(image) = progress.image.take() {
+            self.memory = image.memory;
+            self.context = image.context;
+            self.files = Arc::clone(&self.thread.files.lock());
+        }
+        Ok(())
+    }
+
+    /// Whether a call that a signal would interrupt can be finished after all.
+    fn completes(
+        &mut self,
+        number: usize,
+        arguments: [usize; 6],
+        progress: &mut Progress,
+    ) -> bool {
+        progress.woken = true;
+        self.thread.reader.rewind();
+        match self.attempt(number, arguments, progress) {
+            Ok(value) => self.finish(value.cast_signed()),
+            Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+            Err(Stop::Sleep(_) | Stop::Turn | Stop::Page(_)) => return false,
+        }
+        true
+    }
+
+    /// A handler interrupts the call.
+    fn abandon(&mut self, number: usize, restart: bool) {
+        self.leave_queues();
+        self.thread.reader.forget();
+        if restart {
+            self.context.registers().restart(number);
+        } else {
+            self.context.registers().set_result(Errno::EINTR.as_return());
+        }
+    }
+
+    fn leave_queues(&self) {
+        self.thread.kernel.futexes.forget(&self.thread);
+    }
+
+    /// After a sleep: whether a handler has to be called, and if so whether it restarts calls.
+    async fn interrupted(&mut self, interrupt: Interrupt) -> Result<Option<bool>, Ending> {
+        if self.thread.work().is_empty() || interrupt == Interrupt::Never {
+            return Ok(None);
+        }
+        match self.settle().await? {
+            Settled::Handler { restart } => Ok(Some(restart)),
+            Settled::Nothing | Settled::Stopped | Settled::Ended => Ok(None),
+        }
+    }
+
+    /// Acts upon signals until a handler or nothing is left; sits out stops.
+    async fn settle(&mut self) -> Result<Settled, Ending> {
+        loop {
+            match signal::settle(&self.thread) {
+                Settled::Ended => return Err(Ending),
+                Settled::Stopped => woken().await,
+                other @ (Settled::Nothing | Settled::Handler { .. }) => return Ok(other),
+            }
+        }
+    }
+
+    /// Does what has to be done before user mode is entered.
+    async fn attend(&mut self) -> Result<(), Ending> {
+        if self.thread.work().contains(Work::RELOAD) {
+            self.thread.clear_work(Work::RELOAD);
+        }
+        while let Settled::Handler { .. } = self.settle().await? {
+            match signal::deliver(&self.thread, &self.memory, &mut *self.context) {
+                Ok(()) => {}
+                Err(Stop::Page(fault)) => {
+                    if self.bring_in(fault.address, fault.write, false).await?.is_err() {
+                        signal::stack_overflow(&self.thread);
+                    }
+                }
+                Err(Stop::Errno(_) | Stop::Sleep(_) | Stop::Turn) => return Err(Ending),
+            }
+        }
+        let restored = self.thread.signals.lock().saved_mask.take();
+        if let Some(mask) = restored {
+            self.thread.signals.lock().mask = mask;
+            self.thread.add_work(Work::SIGNAL);
+        }
+        Ok(())
+    }
+
+    /// Resolves a page fault of user mode, or sends the signal for it.
+    async fn page(&mut self, address: usize, write: bool, fetch: bool) -> Result<(), Ending> {
+        let outcome = self.bring_in(address, write, fetch).await?;
+        self.thread.reader.forget();
+        let Err(bad) = outcome else { return Ok(()) };
+        let info = match bad {
+            BadAccess::Unmapped => signal::info_at(signal::SIGSEGV, code::UNMAPPED, address),
+            BadAccess::Forbidden => signal::info_at(signal::SIGSEGV, code::FORBIDDEN, address),
+            BadAccess::NoData => signal::info_at(signal::SIGBUS, code::NO_DATA, address),
+            BadAccess::NoMemory => {
+                let process = &self.thread.process;
+                process.kernel.report(format_args!(
+                    "out of memory: process {} is killed",
+                    process.pid
+                ));
+                process.end(ExitStatus::Signal(signal::SIGKILL));
+                return Err(Ending);
+            }
+        };
+        signal::force(&self.thread, info);
+        Ok(())
+    }
+
+    async fn bring_in(
+        &mut self,
+        address: usize,
+        write: bool,
+        fetch: bool,
+    ) -> Result<Result<(), BadAccess>, Ending> {
+        loop {
+            match self.memory.resolve(&self.thread, address, write, fetch) {
+                Ok(outcome) => return Ok(outcome),
+                Err(Stop::Errno(_)) => return Ok(Err(BadAccess::NoData)),
+                Err(Stop::Sleep(_)) => woken().await,
+                Err(Stop::Turn | Stop::Page(_)) => yield_now(&self.thread).await,
+            }
+            if self.thread.work().contains(Work::EXIT) {
+                return Err(Ending);
+            }
+            self.thread.reader.rewind();
+        }
+    }
+
+    fn exception(&self, exception: Exception, at: usize) {
+        let (number, code) = match exception {
+            Exception::IntegerDivide => (signal::SIGFPE, code::INTEGER_DIVIDE),
+            Exception::FloatingPoint => (signal::SIGFPE, code::FLOAT_INVALID),
+            Exception::IllegalInstruction => (signal::SIGILL, code::ILLEGAL_OPERAND),
+            Exception::Breakpoint => (signal::SIGTRAP, code::KERNEL),
+            Exception::Step => (signal::SIGTRAP, code::TRACE),
+            Exception::Alignment => (signal::SIGBUS, code::MISALIGNED),
+            Exception::Protection => {
+                signal::force(&self.thread, signal::info_kernel(signal::SIGSEGV));
+                return;
+            }
+        };
+        let at = if exception == Exception::Breakpoint { 0 } else { at };
+        signal::force(&self.thread, signal::info_at(number, code, at));
+    }
+
+    /// Sleeps until woken, or until a time.
+    async fn sleep(&self, deadline_ns: Option<u64>) {
+        let timers = &self.thread.kernel.timers;
+        let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
+            let me: Weak<Thread> = Arc::downgrade(&self.thread);
+            timers.set(deadline, me)
+        });
+        woken().await;
+        if let Some(key) = alarm {
+            timers.cancel(key);
+        }
+    }
+}
+
+/// Processor time between two ticks of the platform, for accounting.
+const TICK_NS: u64 = 4_000_000;
+
+impl Alarm for Thread {
+    fn ring(self: Arc<Self>, _now_ns: u64) {
+        self.kernel.scheduler.wake(self.key);
+    }
+}
+
+/// Pending once; the scheduler polls again when somebody has woken the thread.
+async fn woken() {
+    let mut asleep = false;
+    poll_fn(|_| {
+        if asleep {
+            return Poll::Ready(());
+        }
+        asleep = true;
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Lets others run first.
+async fn yield_now(thread: &Thread) {
+    thread.kernel.scheduler.wake(thread.key);
+    woken().await;
+}
