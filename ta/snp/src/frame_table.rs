@@ -40,6 +40,8 @@ pub struct FrameTable<'memory> {
     free: usize,
     total: usize,
     reserve: usize,
+    /// Frames of the kernel's own.
+    private: usize,
 }
 
 impl<'memory> FrameTable<'memory> {
@@ -62,6 +64,7 @@ impl<'memory> FrameTable<'memory> {
             free: total,
             total,
             reserve,
+            private: 0,
         }
     }
 
@@ -78,6 +81,9 @@ impl<'memory> FrameTable<'memory> {
         let frame = self.take_free().or_else(|| self.take_fresh())?;
         *self.entry(frame)? = flags | 1;
         self.free = self.free.saturating_sub(1);
+        if flags & PRIVATE != 0 {
+            self.private = self.private.saturating_add(1);
+        }
         Some(Frame(frame))
     }
 
@@ -102,7 +108,11 @@ impl<'memory> FrameTable<'memory> {
         if *entry & COUNT > 1 {
             *entry = entry.wrapping_sub(1);
         } else {
+            let private = *entry & PRIVATE != 0;
             *entry = FREE | head;
+            if private {
+                self.private = self.private.saturating_sub(1);
+            }
             self.free_head = frame.0;
             self.free = self.free.saturating_add(1);
         }
@@ -140,6 +150,11 @@ impl<'memory> FrameTable<'memory> {
             total: self.total.saturating_sub(self.reserve),
             free: self.free.saturating_sub(self.reserve),
         }
+    }
+
+    /// Frames of the kernel's own.
+    pub const fn private(&self) -> usize {
+        self.private
     }
 
     fn take_free(&mut self) -> Option<u32> {
@@ -253,6 +268,8 @@ mod tests {
         assert_eq!(table.allocate(Owner::Kernel { reserve: false }), None);
         let own = table.allocate(Owner::Kernel { reserve: true }).unwrap();
         assert_eq!(table.references(own), 0, "not reachable by number");
+        assert_eq!(table.private(), 1);
         assert!(table.release(own));
+        assert_eq!(table.private(), 0);
     }
 }

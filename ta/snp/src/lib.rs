@@ -35,9 +35,8 @@ pub trait Workload {
     /// Runs guest threads until somebody has to be waited for, or the platform wants a turn.
     fn run(&mut self) -> Progress;
 
-    /// Appends the next message for the host to `message`, without its length, and says whether
-    /// there was one.
-    fn take_message(&mut self, message: &mut alloc::vec::Vec<u8>) -> bool;
+    /// The next message for the host, without its length.
+    fn take_message(&mut self) -> Option<alloc::vec::Vec<u8>>;
 
     /// Takes one message from the host.
     fn receive(&mut self, message: Untrusted<'_>);

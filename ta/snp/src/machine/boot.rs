@@ -89,14 +89,20 @@ unsafe fn take_memory(features: &Features, info: &StartInfo) -> Option<()> {
     let length = usize::try_from(frames_end).ok()?;
     let start = direct::pointer::<u32>(table.start);
     // SAFETY: taken just now, whole pages in the direct map.
-    unsafe { direct::zero(start.cast(), usize::try_from(table.end.wrapping_sub(table.start)).ok()?) };
+    unsafe { direct::zero(start.cast(), length_of(&table)) };
     // SAFETY: zeroed, aligned, and nobody else's from now on.
     let entries = unsafe { core::slice::from_raw_parts_mut(start, length) };
     memory.remove(&early.used()).ok()?;
     let fresh = memory.whole_units(PAGE.trailing_zeros()).ok()?;
     let reserve = fresh.total().div_ceil(128).clamp(128, 1024);
-    frames::start(FrameTable::new(entries, fresh, usize::try_from(reserve).ok()?));
+    let table = FrameTable::new(entries, fresh, usize::try_from(reserve).ok()?);
+    let fixed = length_of(&early.used()).saturating_add(length_of(&image::physical()));
+    frames::start(table, fixed);
     Some(())
+}
+
+const fn length_of(range: &Range<u64>) -> usize {
+    range.end.saturating_sub(range.start) as usize
 }
 
 const fn contains(range: &Range<u64>, part: &Range<u64>) -> bool {
@@ -139,7 +145,7 @@ impl Early {
 
 /// Copies the boot record once, and decodes the copy.
 fn read_record(info: &StartInfo) -> Option<Record> {
-    let length = usize::try_from(info.record.end.checked_sub(info.record.start)?).ok()?;
+    let length = length_of(&info.record);
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).ok()?;
     bytes.resize(length, 0_u8);

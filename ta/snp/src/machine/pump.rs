@@ -58,11 +58,11 @@ fn after(
 /// Sends as long as there is room; says whether something has to wait for more.
 fn send(workload: &mut dyn Workload, link: &mut Link) -> Result<bool, Broken> {
     while link.send_pending()? {
-        if !workload.take_message(link.slot()) {
+        let Some(message) = workload.take_message() else {
             link.tell();
             return Ok(false);
-        }
-        link.submit()?;
+        };
+        link.submit(message)?;
     }
     Ok(true)
 }

@@ -39,14 +39,8 @@ impl Workload for Echo {
         if self.ended { Progress::Ended } else { Progress::Idle { until_ns: None } }
     }
 
-    fn take_message(&mut self, message: &mut Vec<u8>) -> bool {
-        match self.messages.pop_front() {
-            Some(echo) => {
-                message.extend_from_slice(&echo);
-                true
-            }
-            None => false,
-        }
+    fn take_message(&mut self) -> Option<Vec<u8>> {
+        self.messages.pop_front()
     }
 
     fn receive(&mut self, message: Untrusted<'_>) {

@@ -159,6 +159,8 @@ pub(crate) struct Link {
     /// The message that is being sent.
     message: Vec<u8>,
     header: [u8; HEADER_LEN],
+    /// Room for the last message, taken while there is memory.
+    last_words: Vec<u8>,
     /// Bytes of header and message that are in buffers already.
     sent: usize,
     /// Whether the device has not been told of some buffers yet.
@@ -215,7 +217,8 @@ impl Link {
             receive,
             transmit,
             deframer: Deframer::new(),
-            message: Vec::with_capacity(LAST_WORDS_MAX),
+            message: Vec::new(),
+            last_words: Vec::with_capacity(LAST_WORDS_MAX),
             header: [0; HEADER_LEN],
             sent: 0,
             untold: false,
@@ -269,14 +272,11 @@ impl Link {
         Ok(true)
     }
 
-    /// Where the next message goes; the link has to be ready for it. [`Link::submit`] follows.
-    pub(crate) fn slot(&mut self) -> &mut Vec<u8> {
-        &mut self.message
-    }
-
-    /// Begins to send the message in the slot. One that is too long is a mistake of ours.
-    pub(crate) fn submit(&mut self) -> Result<(), Malformed> {
-        self.header = frame::header(self.message.len())?;
+    /// Begins to send a message; the link has to be ready for it. One that is too long is a
+    /// mistake of ours.
+    pub(crate) fn submit(&mut self, message: Vec<u8>) -> Result<(), Malformed> {
+        self.header = frame::header(message.len())?;
+        self.message = message;
         self.sent = 0;
         Ok(())
     }
@@ -307,8 +307,9 @@ impl Link {
         while !self.send_pending()? {
             turns.next().ok_or(Broken)?;
         }
-        self.message.extend_from_slice(bytes);
-        self.submit()?;
+        let mut message = core::mem::take(&mut self.last_words);
+        message.extend_from_slice(bytes.get(..LAST_WORDS_MAX).unwrap_or(bytes));
+        self.submit(message)?;
         while !(self.send_pending()? && self.is_flushed()?) {
             self.tell();
             turns.next().ok_or(Broken)?;

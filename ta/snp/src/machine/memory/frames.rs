@@ -8,14 +8,18 @@ use crate::machine::Payload;
 use crate::machine::halt::{Code, halt};
 use core::ops::Range;
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::{Mutex, MutexGuard};
 use strongroom_south::{Frame, FrameCounts, Frames, PAGE_SIZE};
 
 static TABLE: Mutex<Option<FrameTable<'static>>> = Mutex::new(None);
+/// Bytes of image, first page tables, frame table and pool.
+static FIXED: AtomicUsize = AtomicUsize::new(0);
 
-/// Puts the table into service.
-pub(crate) fn start(table: FrameTable<'static>) {
+/// Puts the table into service. `fixed` is what the platform took before there was one, in bytes.
+pub(crate) fn start(table: FrameTable<'static>, fixed: usize) {
     *TABLE.lock() = Some(table);
+    FIXED.store(fixed, Ordering::Relaxed);
 }
 
 /// The frame table, locked.
@@ -169,5 +173,10 @@ impl Frames for Payload {
 
     fn counts(&self) -> FrameCounts {
         Books::open().table().counts()
+    }
+
+    fn overhead(&self) -> usize {
+        let own = Books::open().table().private().saturating_mul(PAGE_SIZE);
+        own.saturating_add(FIXED.load(Ordering::Relaxed))
     }
 }
