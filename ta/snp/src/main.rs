@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT
-//! The SNP guest payload.
+//! The SNP guest payload: the kernel on the bare machine.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod kernel;
 
 #[cfg(not(target_os = "none"))]
 fn main() -> std::process::ExitCode {
