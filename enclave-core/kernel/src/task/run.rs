@@ -121,11 +121,12 @@ impl Loaded {
                     }
                 }
                 Stop::Sleep(interrupt) => {
-                    self.sleep(progress.deadline_ns).await;
+                    sleep(&self.thread, progress.deadline_ns).await;
                     if let Some(restart) = self.interrupted(interrupt).await?
                         && !self.completes(number, arguments, &mut progress)
                     {
-                        self.abandon(number, restart && interrupt == Interrupt::Restart);
+                        let restart = restart && interrupt == Interrupt::Restart;
+                        self.abandon(number, restart, progress.done);
                         break;
                     }
                 }
@@ -170,10 +171,12 @@ impl Loaded {
     }
 
     /// A handler interrupts the call.
-    fn abandon(&mut self, number: usize, restart: bool) {
+    fn abandon(&mut self, number: usize, restart: bool, done: usize) {
         self.leave_queues();
         self.thread.reader.forget();
-        if restart {
+        if done > 0 {
+            self.context.registers().set_result(done.cast_signed());
+        } else if restart {
             self.context.registers().restart(number);
         } else {
             self.context.registers().set_result(Errno::EINTR.as_return());
@@ -289,18 +292,18 @@ impl Loaded {
         let at = if exception == Exception::Breakpoint { 0 } else { at };
         signal::force(&self.thread, signal::info_at(number, code, at));
     }
+}
 
-    /// Sleeps until woken, or until a time.
-    async fn sleep(&self, deadline_ns: Option<u64>) {
-        let timers = &self.thread.kernel.timers;
-        let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
-            let me: Weak<Thread> = Arc::downgrade(&self.thread);
-            timers.set(deadline, me)
-        });
-        woken().await;
-        if let Some(key) = alarm {
-            timers.cancel(key);
-        }
+/// Sleeps until woken, or until a time.
+async fn sleep(thread: &Arc<Thread>, deadline_ns: Option<u64>) {
+    let timers = &thread.kernel.timers;
+    let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
+        let me: Weak<Thread> = Arc::downgrade(thread);
+        timers.set(deadline, me)
+    });
+    woken().await;
+    if let Some(key) = alarm {
+        timers.cancel(key);
     }
 }
 
