@@ -122,7 +122,8 @@ fn command(options: &MachineOptions) -> Command {
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command.args(["-chardev", "socket,id=ch,fd=0"]);
     command.args(["-device", "virtio-serial-pci,id=vs,disable-legacy=on"]);
-    command.args(["-device", "virtconsole,chardev=ch,bus=vs.0,nr=0"]);
+    // Not `virtconsole`: QEMU drops what a console's reader is too slow for.
+    command.args(["-device", "virtserialport,chardev=ch,bus=vs.0,nr=1"]);
     match &options.debug_log {
         Some(path) => {
             // Commas are doubled in QEMU's option lists.
