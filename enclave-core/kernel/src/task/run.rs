@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! A guest thread's life: enter user mode, see why it came back, do it, again.
 
+use crate::exec::NewImage;
 use crate::fs::FileTable;
 use crate::memory::{BadAccess, Memory};
 use crate::outcome::{Interrupt, Stop};
@@ -54,7 +55,10 @@ impl Loaded {
                 match self.attempt(number, arguments, &mut progress) {
                     Ok(value) => self.finish(value.cast_signed()),
                     Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
-                    Err(stop) => self.slow(number, arguments, progress, stop).await?,
+                    Err(stop) => self.slow(number, arguments, &mut progress, stop).await?,
+                }
+                if let Some(image) = progress.image.take() {
+                    self.adopt(*image);
                 }
                 Ok(())
             }
@@ -104,7 +108,7 @@ impl Loaded {
         &mut self,
         number: usize,
         arguments: [usize; 6],
-        mut progress: Progress,
+        progress: &mut Progress,
         mut stop: Stop,
     ) -> Result<(), Ending> {
         loop {
@@ -122,11 +126,11 @@ impl Loaded {
                 }
                 Stop::Sleep(interrupt) => {
                     sleep(&self.thread, progress.deadline_ns).await;
-                    if let Some(restart) = self.interrupted(interrupt).await?
-                        && !self.completes(number, arguments, &mut progress)
-                    {
-                        let restart = restart && interrupt == Interrupt::Restart;
-                        self.abandon(number, restart, progress.done);
+                    if let Some(restart) = self.interrupted(interrupt).await? {
+                        if !self.completes(number, arguments, progress) {
+                            let restart = restart && interrupt == Interrupt::Restart;
+                            self.abandon(number, restart, progress.done);
+                        }
                         break;
                     }
                 }
@@ -137,7 +141,7 @@ impl Loaded {
             }
             progress.woken = true;
             self.thread.reader.rewind();
-            match self.attempt(number, arguments, &mut progress) {
+            match self.attempt(number, arguments, progress) {
                 Ok(value) => {
                     self.finish(value.cast_signed());
                     break;
@@ -145,12 +149,14 @@ impl Loaded {
                 Err(again) => stop = again,
             }
         }
-        if let Some(image) = progress.image.take() {
-            self.memory = image.memory;
-            self.context = image.context;
-            self.files = Arc::clone(&self.thread.files.lock());
-        }
         Ok(())
+    }
+
+    /// Goes on as the program that `execve` has committed to.
+    fn adopt(&mut self, image: NewImage) {
+        self.memory = image.memory;
+        self.context = image.context;
+        self.files = Arc::clone(&self.thread.files.lock());
     }
 
     /// Whether a call that a signal would interrupt can be finished after all.
@@ -213,6 +219,7 @@ impl Loaded {
     async fn attend(&mut self) -> Result<(), Ending> {
         if self.thread.work().contains(Work::RELOAD) {
             self.thread.clear_work(Work::RELOAD);
+            self.files = Arc::clone(&self.thread.files.lock());
         }
         while let Settled::Handler { .. } = self.settle().await? {
             match signal::deliver(&self.thread, &self.memory, &mut *self.context) {
