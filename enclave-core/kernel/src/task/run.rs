@@ -123,7 +123,7 @@ impl Loaded {
                 Stop::Sleep(interrupt) => {
                     self.sleep(progress.deadline_ns).await;
                     if let Some(restart) = self.interrupted(interrupt).await?
-                        && !self.completes(number, arguments, &mut progress)
+                        && !self.completes(number, arguments, &mut progress).await?
                     {
                         self.abandon(number, restart && interrupt == Interrupt::Restart);
                         break;
@@ -152,21 +152,31 @@ impl Loaded {
         Ok(())
     }
 
-    /// Whether a call that a signal would interrupt can be finished after all.
-    fn completes(
+    /// Whether a call that a signal would interrupt can be finished after all, or finishes by
+    /// itself now that it is told.
+    async fn completes(
         &mut self,
         number: usize,
         arguments: [usize; 6],
         progress: &mut Progress,
-    ) -> bool {
+    ) -> Result<bool, Ending> {
         progress.woken = true;
-        self.thread.reader.rewind();
-        match self.attempt(number, arguments, progress) {
-            Ok(value) => self.finish(value.cast_signed()),
-            Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
-            Err(Stop::Sleep(_) | Stop::Turn | Stop::Page(_)) => return false,
+        progress.interrupted = true;
+        loop {
+            self.thread.reader.rewind();
+            match self.attempt(number, arguments, progress) {
+                Ok(value) => self.finish(value.cast_signed()),
+                Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+                Err(Stop::Page(fault)) => {
+                    if self.bring_in(fault.address, fault.write, false).await?.is_ok() {
+                        continue;
+                    }
+                    self.finish(Errno::EFAULT.as_return());
+                }
+                Err(Stop::Sleep(_) | Stop::Turn) => return Ok(false),
+            }
+            return Ok(true);
         }
-        true
     }
 
     /// A handler interrupts the call.
