@@ -20,7 +20,11 @@ use strongroom_abi::{Errno, Timespec};
 pub(crate) const CALLS: &[Row] = &[
     row!(EpollCreate, epoll_create(1), Full),
     row!(EpollCreate1, epoll_create1(1), Full),
-    row!(EpollCtl, epoll_ctl(4), Partial("EPOLLEXCLUSIVE wakes everybody; EPOLLWAKEUP does nothing")),
+    row!(
+        EpollCtl,
+        epoll_ctl(4),
+        Partial("EPOLLEXCLUSIVE wakes everybody; EPOLLWAKEUP does nothing")
+    ),
     row!(EpollWait, epoll_wait(4), Full),
     row!(EpollPwait, epoll_pwait(6), Full),
     row!(EpollPwait2, epoll_pwait2(6), Full),

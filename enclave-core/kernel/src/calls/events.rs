@@ -21,7 +21,9 @@ pub(crate) const CALLS: &[Row] = &[
     row!(
         TimerfdCreate,
         timerfd_create(2),
-        Partial("the wall clock never jumps, so nothing is cancelled; alarms do not wake a machine")
+        Partial(
+            "the wall clock never jumps, so nothing is cancelled; alarms do not wake a machine"
+        )
     ),
     row!(TimerfdSettime, timerfd_settime(4), Full),
     row!(TimerfdGettime, timerfd_gettime(2), Full),

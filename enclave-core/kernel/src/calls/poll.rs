@@ -231,9 +231,7 @@ impl Watched for Sets {
         for (number, wanted) in self.members() {
             let open = watchable(call, number as i32)?;
             let ready = open.file.poll_by(call.thread, &open, waiter);
-            for ((set, condition), wanted) in
-                results.iter_mut().zip(Self::CONDITIONS).zip(wanted)
-            {
+            for ((set, condition), wanted) in results.iter_mut().zip(Self::CONDITIONS).zip(wanted) {
                 if wanted
                     && ready.intersects(condition)
                     && let Some(word) = set.get_mut(number / 64)
@@ -273,7 +271,8 @@ mod tests {
     fn members_of_sets_are_found_below_the_count() {
         let set = vec![1 | 1 << 63, 1 << 1];
         let empty = vec![0, 0];
-        let sets = Sets { count: 65, wanted: [set, empty.clone(), empty], ready: Default::default() };
+        let sets =
+            Sets { count: 65, wanted: [set, empty.clone(), empty], ready: Default::default() };
         let members: Vec<_> = sets.members().map(|(number, _)| number).collect();
         assert_eq!(members, [0, 63]);
     }

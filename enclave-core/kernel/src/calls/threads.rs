@@ -40,11 +40,6 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Setpriority, setpriority(3), Partial("nice values are kept, but have no effect")),
     row!(Getcpu, getcpu(2), Full),
     row!(Membarrier, membarrier(3), Partial("expedited commands need no registration")),
-    row!(
-        Rseq,
-        rseq(0),
-        Refused("C libraries do without restartable sequences; registering would cost every switch")
-    ),
 ];
 
 fn set_tid_address(call: &mut Call<'_>, address: usize) -> SysResult {
@@ -163,12 +158,7 @@ fn sched_setscheduler(
     Ok(0)
 }
 
-fn check_policy(
-    call: &Call<'_>,
-    thread: &Thread,
-    policy: u32,
-    priority: i32,
-) -> Result<(), Errno> {
+fn check_policy(call: &Call<'_>, thread: &Thread, policy: u32, priority: i32) -> Result<(), Errno> {
     match policy {
         OTHER | BATCH | IDLE if priority != 0 => Err(Errno::EINVAL),
         FIFO | ROUND_ROBIN if !(1..=99).contains(&priority) => Err(Errno::EINVAL),
@@ -337,8 +327,4 @@ fn membarrier(_call: &mut Call<'_>, command: u32, flags: u32, _processor: u32) -
         _ if command.is_power_of_two() && command & SUPPORTED != 0 => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }
-}
-
-fn rseq(_call: &mut Call<'_>) -> SysResult {
-    Err(Errno::ENOSYS.into())
 }

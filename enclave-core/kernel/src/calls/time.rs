@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Clocks, sleeping, and how much processor time was used.
 
+use crate::calls::wait::rusage_of;
 use crate::outcome::{Interrupt, Stop, SysResult};
 use crate::table::{Row, row};
 use crate::task::{Call, Usage};
@@ -226,7 +227,17 @@ fn clock_adjtime(call: &mut Call<'_>, clock: i32, state: UserPtr<[i64; 26]>) -> 
     let now = timeval(call.kernel.wall_ns().max(0) as u64);
     let [seconds, microseconds] = [now.seconds, now.microseconds];
     let head = [
-        first, 0, 0, ERROR_MAX, ERROR_MAX, UNSYNCHRONISED, 2, 1, 32_768_000, seconds, microseconds,
+        first,
+        0,
+        0,
+        ERROR_MAX,
+        ERROR_MAX,
+        UNSYNCHRONISED,
+        2,
+        1,
+        32_768_000,
+        seconds,
+        microseconds,
         10_000,
     ];
     let mut words = [0; 26];
@@ -265,16 +276,6 @@ fn getrusage(call: &mut Call<'_>, who: i32, to: UserPtr<Rusage>) -> SysResult {
         }
         _ => return Err(Errno::EINVAL.into()),
     };
-    to.write(call.memory, &rusage(usage))?;
+    to.write(call.memory, &rusage_of(usage))?;
     Ok(0)
-}
-
-/// `struct rusage`, also for `wait4(2)`.
-pub(crate) fn rusage(usage: Usage) -> Rusage {
-    Rusage {
-        user: timeval(usage.user_ns),
-        system: timeval(usage.system_ns),
-        maxrss: (usage.peak_pages * 4) as i64,
-        ..Rusage::default()
-    }
 }

@@ -2,14 +2,10 @@
 //! Timers that send signals: `setitimer(2)`, `alarm(2)`, `timer_create(2)`.
 
 use crate::outcome::SysResult;
-use crate::signal::{
-    IntervalTimer, SIGALRM, SIGNAL_MAX, SIGPROF, SIGVTALRM, TimerTarget,
-};
+use crate::signal::{IntervalTimer, SIGALRM, SIGNAL_MAX, SIGPROF, SIGVTALRM, TimerTarget};
 use crate::table::{Row, row};
 use crate::task::{Call, Limits};
-use crate::time::{
-    Clock, SECOND_NS, itimerspec, itimerval, ns_of_timespec, ns_of_timeval,
-};
+use crate::time::{Clock, SECOND_NS, itimerspec, itimerval, ns_of_timespec, ns_of_timeval};
 use crate::user::UserPtr;
 use alloc::sync::Arc;
 use strongroom_abi::{Errno, Itimerspec, Itimerval, SignalEvent};
@@ -121,11 +117,7 @@ fn timer_create(
 }
 
 /// Who is told, as `struct sigevent` says; without one, the process by `SIGALRM`.
-fn target_of(
-    call: &Call<'_>,
-    event: Option<SignalEvent>,
-    id: u32,
-) -> Result<TimerTarget, Errno> {
+fn target_of(call: &Call<'_>, event: Option<SignalEvent>, id: u32) -> Result<TimerTarget, Errno> {
     const SIGNAL: i32 = 0;
     const NONE: i32 = 1;
     const THREAD: i32 = 2;

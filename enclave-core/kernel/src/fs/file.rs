@@ -153,6 +153,11 @@ pub(crate) trait File: Send + Sync {
         None
     }
 
+    /// Whether a mapping of it is one of zeroes, as of `/dev/zero`.
+    fn maps_zeroes(&self) -> bool {
+        false
+    }
+
     /// `fstat(2)` of files that were not opened by name.
     fn attributes(&self, by: &Thread) -> SysResult<Attributes>;
 

@@ -9,6 +9,7 @@ mod descriptors;
 mod file;
 mod inode;
 mod mount;
+mod mount_all;
 mod open_file;
 mod reader;
 mod walk;
@@ -29,6 +30,9 @@ pub(crate) use inode::{
     Target, Timestamp, device_number,
 };
 pub(crate) use mount::{FsContext, Mount, Mounts, Place};
+pub(crate) use mount_all::mount_all;
 pub(crate) use open_file::{OpenFile, OpenFlags};
 pub(crate) use reader::Reader;
 pub(crate) use walk::{Follow, Parent, path_of, walk, walk_parent};
+
+pub(crate) mod devices;

@@ -60,11 +60,7 @@ impl IntervalTimer {
 
     /// Sets it to ring at `deadline_ns` on the monotonic clock, then every `interval_ns`; `None`
     /// switches it off. Returns what was left and the interval before.
-    pub(crate) fn set(
-        self: &Arc<Self>,
-        deadline_ns: Option<u64>,
-        interval_ns: u64,
-    ) -> (u64, u64) {
+    pub(crate) fn set(self: &Arc<Self>, deadline_ns: Option<u64>, interval_ns: u64) -> (u64, u64) {
         let before = self.left();
         let mut state = self.state.lock();
         if let Some(key) = state.key.take() {

@@ -2,6 +2,7 @@
 //! A system call in progress.
 
 use crate::exec::NewImage;
+use crate::fs::pipe::PipeEnd;
 use crate::fs::{FileTable, OpenFile};
 use crate::kernel::Kernel;
 use crate::memory::Memory;
@@ -26,6 +27,8 @@ pub(crate) struct Progress {
     pub(crate) woken: bool,
     /// Whether a handler is about to end it: this attempt is the last one.
     pub(crate) interrupted: bool,
+    /// The end of a FIFO that waits for a partner.
+    pub(crate) fifo: Option<Arc<PipeEnd>>,
     /// What `execve` has made ready.
     pub(crate) image: Option<Box<NewImage>>,
 }

@@ -121,11 +121,12 @@ impl Loaded {
                     }
                 }
                 Stop::Sleep(interrupt) => {
-                    self.sleep(progress.deadline_ns).await;
+                    sleep(&self.thread, progress.deadline_ns).await;
                     if let Some(restart) = self.interrupted(interrupt).await?
                         && !self.completes(number, arguments, &mut progress).await?
                     {
-                        self.abandon(number, restart && interrupt == Interrupt::Restart);
+                        let restart = restart && interrupt == Interrupt::Restart;
+                        self.abandon(number, restart, progress.done);
                         break;
                     }
                 }
@@ -180,10 +181,12 @@ impl Loaded {
     }
 
     /// A handler interrupts the call.
-    fn abandon(&mut self, number: usize, restart: bool) {
+    fn abandon(&mut self, number: usize, restart: bool, done: usize) {
         self.leave_queues();
         self.thread.reader.forget();
-        if restart {
+        if done > 0 {
+            self.context.registers().set_result(done.cast_signed());
+        } else if restart {
             self.context.registers().restart(number);
         } else {
             self.context.registers().set_result(Errno::EINTR.as_return());
@@ -251,10 +254,9 @@ impl Loaded {
             BadAccess::NoData => signal::info_at(signal::SIGBUS, code::NO_DATA, address),
             BadAccess::NoMemory => {
                 let process = &self.thread.process;
-                process.kernel.report(format_args!(
-                    "out of memory: process {} is killed",
-                    process.pid
-                ));
+                process
+                    .kernel
+                    .report(format_args!("out of memory: process {} is killed", process.pid));
                 process.end(ExitStatus::Signal(signal::SIGKILL));
                 return Err(Ending);
             }
@@ -299,18 +301,18 @@ impl Loaded {
         let at = if exception == Exception::Breakpoint { 0 } else { at };
         signal::force(&self.thread, signal::info_at(number, code, at));
     }
+}
 
-    /// Sleeps until woken, or until a time.
-    async fn sleep(&self, deadline_ns: Option<u64>) {
-        let timers = &self.thread.kernel.timers;
-        let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
-            let me: Weak<Thread> = Arc::downgrade(&self.thread);
-            timers.set(deadline, me)
-        });
-        woken().await;
-        if let Some(key) = alarm {
-            timers.cancel(key);
-        }
+/// Sleeps until woken, or until a time.
+async fn sleep(thread: &Arc<Thread>, deadline_ns: Option<u64>) {
+    let timers = &thread.kernel.timers;
+    let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
+        let me: Weak<Thread> = Arc::downgrade(thread);
+        timers.set(deadline, me)
+    });
+    woken().await;
+    if let Some(key) = alarm {
+        timers.cancel(key);
     }
 }
 
