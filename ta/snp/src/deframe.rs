@@ -32,11 +32,7 @@ impl Deframer {
     ///
     /// [`Malformed::TooLong`] over [`CHUNK_MAX`], or when a whole message and another chunk are
     /// already waiting to be taken.
-    pub fn append(
-        &mut self,
-        length: usize,
-        copy: impl FnOnce(&mut [u8]),
-    ) -> Result<(), Malformed> {
+    pub fn append(&mut self, length: usize, copy: impl FnOnce(&mut [u8])) -> Result<(), Malformed> {
         if length > CHUNK_MAX || self.waiting() > MESSAGE_MAX.saturating_add(CHUNK_MAX) {
             return Err(Malformed::TooLong);
         }

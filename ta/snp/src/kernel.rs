@@ -5,7 +5,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use strongroom_kernel::{Kernel, Outcome};
-use strongroom_snp::machine::{Payload, boot};
+use strongroom_snp::machine::{self, Payload};
 use strongroom_snp::{Progress, Workload};
 use strongroom_wire::Untrusted;
 use strongroom_wire::boot::Record;
@@ -43,5 +43,5 @@ fn build(machine: &'static Payload, record: Record) -> Option<Box<dyn Workload>>
 #[unsafe(no_mangle)]
 unsafe extern "C" fn payload_main(start_info: u64) -> ! {
     // SAFETY: called once, by `boot.s`, which is this function's own condition.
-    unsafe { boot::start(start_info, build) }
+    unsafe { machine::start(start_info, build) }
 }

@@ -15,6 +15,14 @@
 //!   `machine::host::port` and `machine::host::register`, so that GHCB exits can take their place.
 //! - `machine::host::pool`: the only memory that a host may read, one range, made shared as a whole.
 #![cfg_attr(target_os = "none", no_std)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::single_range_in_vec_init,
+        reason = "a test that overflows fails; lists of one range are meant"
+    )
+)]
 
 extern crate alloc;
 

@@ -90,10 +90,7 @@ fn record(
     Ok(start..end)
 }
 
-fn memory(
-    physical: &impl Physical,
-    header: &[u8; HEADER],
-) -> Result<(Ranges, Ranges), BadStart> {
+fn memory(physical: &impl Physical, header: &[u8; HEADER]) -> Result<(Ranges, Ranges), BadStart> {
     let count = word(header, 48);
     if count == 0 || count > MAP_ENTRIES_MAX {
         return Err(BadStart::MemoryMap);
@@ -215,8 +212,7 @@ mod tests {
 
     #[test]
     fn reserved_parts_are_no_memory() {
-        let info =
-            parse(&window(&[(0, 0x1000_0000, 1), (0x80_0000, 0x1000, 2)]), 0x100, 0x1_0000);
+        let info = parse(&window(&[(0, 0x1000_0000, 1), (0x80_0000, 0x1000, 2)]), 0x100, 0x1_0000);
         let expected = [0x10_0000..0x80_0000, 0x80_1000..0x1000_0000];
         assert_eq!(info.unwrap().memory.iter().collect::<Vec<_>>(), expected);
     }

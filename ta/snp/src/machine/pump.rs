@@ -40,11 +40,7 @@ enum Next {
 }
 
 /// Sends, and decides how to go on.
-fn after(
-    progress: Progress,
-    workload: &mut dyn Workload,
-    link: &mut Link,
-) -> Result<Next, Broken> {
+fn after(progress: Progress, workload: &mut dyn Workload, link: &mut Link) -> Result<Next, Broken> {
     let blocked = send(workload, link)?;
     Ok(match progress {
         Progress::Busy => Next::Turn,

@@ -9,12 +9,14 @@ use strongroom_south::{
     Access, Clock as _, Entropy as _, Exception, Fault, Frames as _, Machine as _, PAGE_SIZE, Trap,
 };
 
+type Check = fn(&'static Payload);
+
 /// Runs every check; a failed one ends the machine.
 pub(crate) fn run(machine: &'static Payload) {
     // The heap keeps what it once had: let it grow first.
     frames(machine);
     let free = machine.counts().free;
-    let checks: [(&str, fn(&'static Payload)); 12] = [
+    let checks: [(&str, Check); 12] = [
         ("clock and entropy", services),
         ("frames", frames),
         ("exceptions", exceptions),
@@ -33,8 +35,8 @@ pub(crate) fn run(machine: &'static Payload) {
         log::line(format_args!("probe: {name}: good"));
     }
     let lost = free.saturating_sub(machine.counts().free);
-    log::line(format_args!("probe: {lost} frames went to the heap"));
-    assert!(lost < 16);
+    log::line(format_args!("probe: {lost} frames went to heap and spare tables"));
+    assert!(lost < 80, "more than heap and spare tables explain");
 }
 
 fn services(machine: &'static Payload) {
@@ -217,7 +219,7 @@ fn user_copies(machine: &'static Payload) {
     let fault = |address, write| Fault { address, write };
     assert_eq!(space.copy_out(CODE, b"x"), Err(fault(CODE, true)));
     assert_eq!(space.copy_in(usize::MAX, &mut bytes), Err(fault(usize::MAX, false)));
-    assert_eq!(space.copy_in(space.user_end() - 4, &mut bytes).unwrap_err().write, false);
+    assert!(!space.copy_in(space.user_end() - 4, &mut bytes).unwrap_err().write);
     assert_eq!(space.copy_in(1 << 63, &mut bytes), Err(fault(1 << 63, false)));
     assert_eq!(space.copy_in(1 << 63, &mut []), Ok(()));
     space.copy_out(DATA, &5_u32.to_le_bytes()).unwrap();

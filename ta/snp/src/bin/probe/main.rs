@@ -12,6 +12,7 @@
         unsafe_code,
         clippy::as_conversions,
         clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
         clippy::unwrap_used,
         reason = "a test: what overflows or is missing fails it"
     )

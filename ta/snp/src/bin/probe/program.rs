@@ -18,8 +18,7 @@ pub(crate) const CODE: usize = 0x40_0000;
 pub(crate) const STACK: usize = 0x7fff_0000_0000;
 pub(crate) const DATA: usize = 0x1_0000_0000;
 
-pub(crate) const READ: Access =
-    Access { read: true, write: false, execute: false, shared: false };
+pub(crate) const READ: Access = Access { read: true, write: false, execute: false, shared: false };
 pub(crate) const WRITE: Access = Access { write: true, ..READ };
 pub(crate) const EXECUTE: Access = Access { execute: true, ..READ };
 

@@ -27,6 +27,7 @@ global_asm!(
 );
 
 unsafe extern "C" {
+    fn enter_thread_after_call(registers: *mut Registers);
     fn enter_thread(registers: *mut Registers);
 }
 
@@ -185,12 +186,15 @@ impl Context for PagedContext {
         if registers.rip >= USER_END as u64 {
             return (Trap::Exception(Exception::Protection), registers);
         }
-        if registers.entry != ENTRY_SYSTEM_CALL {
+        if registers.entry == ENTRY_SYSTEM_CALL {
+            // SAFETY: the thread's space is loaded and its frame's end is where traps go; the
+            // address to go on at is canonical.
+            unsafe { enter_thread_after_call(registers) };
+        } else {
             Self::sanitise(registers);
+            // SAFETY: as above, and selectors and flags are those of user mode.
+            unsafe { enter_thread(registers) };
         }
-        // SAFETY: the thread's space is loaded and its frame's end is where traps go; the frame has
-        // user selectors and flags, and a canonical address to go on at.
-        unsafe { enter_thread(registers) };
         if registers.entry == ENTRY_SYSTEM_CALL {
             (Trap::SystemCall, registers)
         } else {

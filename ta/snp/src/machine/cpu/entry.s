@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Between the kernel and user mode (Intel syntax).
 //
-// enter_thread looks like a call: it returns when user mode traps. The general registers of the
+// Entering looks like a call: it returns when user mode traps. The general registers of the
 // thread are then in the frame that was given, whichever way it came in:
 // - syscall: the code below stores them;
 // - exceptions and interrupts: TSS.rsp0 is the frame's end, so the processor pushes ss to rip right
@@ -37,17 +37,19 @@
 .endm
 
 .text
-// enter_thread(rdi = frame)
-.balign 64
-.globl enter_thread
-enter_thread:
+.macro leave_kernel_stack
     .irp name, rbx, rbp, r12, r13, r14, r15
     push \name
     .endr
     mov gs:[{KERNEL_STACK}], rsp
+.endm
+
+// enter_thread_after_call(rdi = frame): the frame is as the system call left it, but for rax.
+.balign 64
+.globl enter_thread_after_call
+enter_thread_after_call:
+    leave_kernel_stack
     lea rsp, [rdi + {FRAME_LENGTH}]
-    cmp dword ptr [rsp + AT_entry], {ENTRY_SYSTEM_CALL}
-    jne 20f
     callee_saved restore
     mov r11, [rsp + AT_rflags]
     mov rcx, [rsp + AT_rip]             // the caller made sure that it is canonical
@@ -57,7 +59,13 @@ enter_thread:
     restore rsp
     swapgs
     sysretq
-20: mov rsp, rdi
+
+// enter_thread(rdi = frame): everything is loaded from the frame.
+.balign 64
+.globl enter_thread
+enter_thread:
+    leave_kernel_stack
+    mov rsp, rdi
     callee_saved pop
     pop r11
     pop r10

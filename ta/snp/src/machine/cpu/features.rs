@@ -3,7 +3,7 @@
 
 use super::Cpu;
 use crate::extended::{AREA_MAX, Accepted, COMPONENTS, HEADER_END, MXCSR_MASK_DEFAULT};
-use core::arch::x86_64::{CpuidResult, __cpuid, __cpuid_count};
+use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
 use spin::Once;
 
 /// Features that the payload chooses by.

@@ -173,10 +173,7 @@ impl Transport for Device {
         u32::from(self.common.read_u8(CONFIG_GENERATION))
     }
 
-    fn read_config_space<T: FromBytes + IntoBytes>(
-        &self,
-        _: usize,
-    ) -> virtio_drivers::Result<T> {
+    fn read_config_space<T: FromBytes + IntoBytes>(&self, _: usize) -> virtio_drivers::Result<T> {
         Err(virtio_drivers::Error::ConfigSpaceMissing)
     }
 

@@ -6,8 +6,8 @@
 //! is of no interest, so the queue for it is never set up.
 
 use super::device::Device;
-use super::pool::{self, PoolHal};
 use super::pci;
+use super::pool::{self, PoolHal};
 use crate::deframe::Deframer;
 use crate::machine::time::apic::{Apic, DOORBELL};
 use alloc::vec::Vec;

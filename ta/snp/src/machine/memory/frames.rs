@@ -98,6 +98,11 @@ pub(crate) fn raw(owner: Owner) -> Option<u64> {
     Some(physical(frame))
 }
 
+/// Gives the page of a guest's page table back.
+pub(crate) fn release_table(physical: u64) {
+    Books::open().table().release(frame_at(physical));
+}
+
 fn zeroed(owner: Owner) -> Option<u64> {
     let page = raw(owner)?;
     // SAFETY: the page was allocated for this caller alone.
@@ -143,11 +148,8 @@ impl Frames for Payload {
     fn write(&self, frame: Frame, offset: usize, from: &[u8]) {
         let (start, length) = clip(offset, from.len());
         let mut books = Books::open();
-        let base = if length == PAGE_SIZE {
-            books.overwritten(frame).0
-        } else {
-            books.contents(frame)
-        };
+        let base =
+            if length == PAGE_SIZE { books.overwritten(frame).0 } else { books.contents(frame) };
         let to = base.wrapping_add(start);
         // SAFETY: as in `read`, with the roles exchanged.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, length) };

@@ -160,9 +160,7 @@ impl Blocks {
         while self.end < target {
             let at = self.end;
             let flags = PRESENT | WRITABLE;
-            let Some(table) =
-                image::root().make(at, Level::Page, flags, &mut frames::table)
-            else {
+            let Some(table) = image::root().make(at, Level::Page, flags, &mut frames::table) else {
                 break;
             };
             let Some(page) = frames::raw(Owner::Kernel { reserve: true }) else { break };

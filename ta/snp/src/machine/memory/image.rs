@@ -106,8 +106,7 @@ fn map_memory(
     while at < end {
         let whole = at.is_multiple_of(Level::Pointers.span())
             && at.saturating_add(Level::Pointers.span()) <= end;
-        let level =
-            if gigabyte_pages && whole { Level::Pointers } else { Level::Directory };
+        let level = if gigabyte_pages && whole { Level::Pointers } else { Level::Directory };
         let address = DIRECT_MAP.wrapping_add(at);
         let table = root.make(address, level, PRESENT | WRITABLE, allocate)?;
         let flags = PRESENT | WRITABLE | NO_EXECUTE | GLOBAL | LARGE | ACCESSED | DIRTY;

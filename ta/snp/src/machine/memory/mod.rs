@@ -18,5 +18,7 @@ pub(crate) mod frames;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod space;
+mod spare;
 pub(crate) mod table;
+mod tree;
 pub(crate) mod user;

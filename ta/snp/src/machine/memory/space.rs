@@ -5,62 +5,53 @@
 //! was asked for. The tables belong to the space and are reached under its lock only. The processor
 //! reads them whenever the space is loaded, hence the flushes.
 
-use super::frames::{self, Books, frame_at, physical};
-use super::image;
-use super::table::{
-    ACCESSED, DIRTY, ENTRIES, HELD, Level, NO_EXECUTE, PAGE, PRESENT, SHARED, Table, USER, WRITABLE,
-    address,
-};
+use super::frames::{Books, frame_at, physical};
+use super::heap;
+use super::table::{ACCESSED, DIRTY, HELD, NO_EXECUTE, PRESENT, SHARED, USER, WRITABLE, address};
+use super::tree::Tree;
 use super::user::{self, USER_END, reach};
 use crate::machine::cpu::Cpu;
 use crate::machine::cpu::context::PagedContext;
-use crate::machine::memory::heap;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ops::Range;
 use spin::Mutex;
-use strongroom_south::{
-    Access, Context, Fault, Frame, Mapped, OutOfMemory, PAGE_SIZE, Space,
-};
+use strongroom_south::{Access, Context, Fault, Frame, Mapped, OutOfMemory, PAGE_SIZE, Space};
 
-/// Flags of the entries above the last level.
-const ON_THE_WAY: u64 = PRESENT | WRITABLE | USER;
 /// Pages after which one flush of everything is cheaper than one a page.
 const SINGLE_FLUSHES_MAX: usize = 16;
 
 /// An address space of a guest.
 #[derive(Debug)]
 pub(crate) struct PagedSpace {
-    root: Table,
-    resident: Mutex<usize>,
+    /// Physical address of the root table.
+    root: u64,
+    tree: Mutex<Tree>,
 }
 
 impl PagedSpace {
     /// An empty one.
     pub(crate) fn new() -> Result<Self, OutOfMemory> {
-        let page = frames::guest_table().ok_or(OutOfMemory)?;
-        // SAFETY: a zeroed page of our own, given back in `drop`.
-        let root = unsafe { Table::at(page) };
-        image::share_kernel_half(root);
-        Ok(Self { root, resident: Mutex::new(0) })
+        let tree = Tree::new()?;
+        Ok(Self { root: tree.root().physical(), tree: Mutex::new(tree) })
     }
 
     /// The root table's physical address.
     #[inline]
     pub(crate) const fn root(&self) -> u64 {
-        self.root.physical()
+        self.root
     }
 
     /// Makes this the space that user addresses mean.
     #[inline]
     fn load(&self) {
-        Cpu::current().load_root(self.root());
+        Cpu::current().load_root(self.root);
     }
 
     /// Makes the processor forget what it knows of changed pages.
     fn flush(&self, range: &Range<usize>) {
         let cpu = Cpu::current();
-        if cpu.loaded_root() != self.root() {
+        if cpu.loaded_root() != self.root {
             return;
         }
         let pages = range.end.saturating_sub(range.start).div_ceil(PAGE_SIZE);
@@ -72,68 +63,14 @@ impl PagedSpace {
             }
         }
     }
-
-    /// Calls `change` with every last table in the range, the entries of it that are in the range,
-    /// and the address of the first one. Skips what has no table.
-    fn for_tables(&self, range: Range<usize>, mut change: impl FnMut(Table, Range<usize>, usize)) {
-        let end = range.end.min(USER_END) as u64;
-        let mut at = range.start as u64;
-        while at < end {
-            let (table, span) = self.table_or_gap(at);
-            let behind = (at | span.wrapping_sub(1)).wrapping_add(1).min(end);
-            if let Some(table) = table {
-                let first = Level::Page.index(at);
-                let count = behind.wrapping_sub(at).div_ceil(PAGE) as usize;
-                change(table, first..first.wrapping_add(count), at as usize);
-            }
-            at = behind;
-        }
-    }
-
-    /// The last table for an address, or how far there is surely none.
-    fn table_or_gap(&self, at: u64) -> (Option<Table>, u64) {
-        let Some(pointers) = self.root.child(Level::Root.index(at)) else {
-            return (None, Level::Root.span());
-        };
-        let Some(directory) = pointers.child(Level::Pointers.index(at)) else {
-            return (None, Level::Pointers.span());
-        };
-        (directory.child(Level::Directory.index(at)), Level::Directory.span())
-    }
-
-    /// The last table for an address, made if need be.
-    fn table_for(&self, at: usize) -> Result<Table, OutOfMemory> {
-        self.root
-            .make(at as u64, Level::Page, ON_THE_WAY, &mut frames::guest_table)
-            .ok_or(OutOfMemory)
-    }
-
-    /// Copies one last table to a child: pages that are not shared lose their write access in both.
-    fn fork_table(&self, from: Table, to: Table) {
-        let mut books = Books::open();
-        for index in 0..ENTRIES {
-            let entry = from.get(index);
-            if entry & HELD == 0 {
-                continue;
-            }
-            books.table().retain(frame_at(address(entry)));
-            let kept = if entry & (SHARED | WRITABLE) == WRITABLE {
-                from.set(index, entry & !WRITABLE);
-                entry & !(WRITABLE | DIRTY)
-            } else {
-                entry
-            };
-            to.set(index, kept);
-        }
-    }
 }
 
 /// The entry for a frame with an access.
-fn entry_for(frame: Frame, access: Access) -> u64 {
+const fn entry_for(frame: Frame, access: Access) -> u64 {
     physical(frame) | HELD | rights(access)
 }
 
-fn rights(access: Access) -> u64 {
+const fn rights(access: Access) -> u64 {
     let mut flags = if access.shared { SHARED } else { 0 };
     if access.read || access.write || access.execute {
         flags |= PRESENT | USER | ACCESSED;
@@ -175,33 +112,47 @@ impl Space for PagedSpace {
 
     fn fork(&self) -> Result<Arc<dyn Space>, OutOfMemory> {
         let child = heap::try_arc(Self::new()?)?;
-        let resident = self.resident.lock();
+        let mut tree = self.tree.lock();
+        let mut copy = child.tree.lock();
+        let mut copied = 0_usize;
         let mut result = Ok(());
-        self.for_tables(0..USER_END, |from, _, at| {
-            if result.is_ok() {
-                result = child.table_for(at).map(|to| self.fork_table(from, to));
-            }
-        });
+        for from in tree.leaves(&(0..USER_END)) {
+            let to = match copy.leaf(from.base()) {
+                Ok(to) => to,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            // Not earlier: making the leaf takes frames.
+            let mut books = Books::open();
+            let table = books.table();
+            from.update(&(0..USER_END), |at, entry| {
+                table.retain(frame_at(address(entry)));
+                copied = copied.wrapping_add(1);
+                let private = entry & (SHARED | WRITABLE) == WRITABLE;
+                let kept = if private { entry & !WRITABLE } else { entry };
+                to.set(at, if private { kept & !DIRTY } else { kept });
+                kept
+            });
+        }
+        copy.resident = copied;
         self.flush(&(0..USER_END));
+        drop(copy);
         result?;
-        *child.resident.lock() = *resident;
         Ok(child)
     }
 
     fn map(&self, at: usize, frame: Frame, access: Access) -> Result<(), OutOfMemory> {
-        if at >= USER_END {
-            return Err(OutOfMemory);
-        }
-        let mut resident = self.resident.lock();
-        let table = self.table_for(at)?;
-        let index = Level::Page.index(at as u64);
-        let before = table.get(index);
+        let mut tree = self.tree.lock();
+        let leaf = tree.leaf(at)?;
+        let before = leaf.get(at);
         let mut books = Books::open();
         // The guest may look at all of it: what is nobody's yet becomes zero now.
         books.contents(frame);
-        table.set(index, entry_for(frame, access));
+        leaf.set(at, entry_for(frame, access));
         if before & HELD == 0 {
-            *resident = resident.wrapping_add(1);
+            tree.resident = tree.resident.wrapping_add(1);
             return Ok(());
         }
         self.flush(&(at..at.wrapping_add(1)));
@@ -210,45 +161,45 @@ impl Space for PagedSpace {
     }
 
     fn unmap(&self, range: Range<usize>) {
-        let mut resident = self.resident.lock();
+        let range = range.start..range.end.min(USER_END);
+        let mut tree = self.tree.lock();
         let mut books = Books::open();
+        let table = books.table();
         let mut unmapped = 0_usize;
-        self.for_tables(range.clone(), |table, entries, _| {
-            for index in entries {
-                let entry = table.get(index);
-                if entry & HELD != 0 {
-                    table.set(index, 0);
-                    books.table().release(frame_at(address(entry)));
-                    unmapped = unmapped.wrapping_add(1);
-                }
-            }
-        });
-        *resident = resident.saturating_sub(unmapped);
+        for leaf in tree.leaves(&range) {
+            leaf.update(&range, |_, entry| {
+                table.release(frame_at(address(entry)));
+                unmapped = unmapped.wrapping_add(1);
+                0
+            });
+        }
+        drop(books);
+        tree.resident = tree.resident.saturating_sub(unmapped);
         // Nothing else runs between the release of the frames and the flush: one processor, and
         // interrupts are off. Several processors have to flush first.
-        if unmapped > 0 {
+        if range.end.saturating_sub(range.start) > PAGE_SIZE && tree.prune(&range) {
+            self.flush(&(0..USER_END));
+        } else if unmapped > 0 {
             self.flush(&range);
         }
     }
 
     fn protect(&self, range: Range<usize>, access: Access) {
-        let _resident = self.resident.lock();
+        let range = range.start..range.end.min(USER_END);
+        let mut tree = self.tree.lock();
         let mut books = Books::open();
+        let table = books.table();
         let mut changed = false;
-        self.for_tables(range.clone(), |table, entries, _| {
-            for index in entries {
-                let entry = table.get(index);
-                if entry & HELD == 0 {
-                    continue;
-                }
+        for leaf in tree.leaves(&range) {
+            leaf.update(&range, |_, entry| {
                 let frame = frame_at(address(entry));
-                let alone = books.table().references(frame) == 1;
+                let alone = table.references(frame) == 1;
                 let effective = if alone { access } else { narrowed(entry, access) };
                 let next = entry_for(frame, effective) | entry & DIRTY;
                 changed |= next != entry;
-                table.set(index, next);
-            }
-        });
+                next
+            });
+        }
         if changed {
             self.flush(&range);
         }
@@ -260,32 +211,30 @@ impl Space for PagedSpace {
         if !inside || from.end > USER_END {
             return Err(OutOfMemory);
         }
-        let _resident = self.resident.lock();
+        let mut tree = self.tree.lock();
         let mut result = Ok(());
-        self.for_tables(from.clone(), |table, entries, first| {
-            for (number, index) in entries.enumerate() {
-                let entry = table.get(index);
-                if entry & HELD == 0 || result.is_err() {
-                    continue;
-                }
-                let offset = first.wrapping_add(number.wrapping_mul(PAGE_SIZE)) & !(PAGE_SIZE - 1);
-                let target = to.wrapping_add(offset.wrapping_sub(from.start));
-                result = self.table_for(target).map(|new_table| {
-                    table.set(index, 0);
-                    new_table.set(Level::Page.index(target as u64), entry);
-                });
+        for offset in (0..length).step_by(PAGE_SIZE) {
+            let source = from.start.wrapping_add(offset);
+            let entry = tree.entry(source);
+            if entry & HELD == 0 {
+                continue;
             }
-        });
+            let target = to.wrapping_add(offset);
+            result = tree.leaf(target).map(|leaf| leaf.set(target, entry));
+            if result.is_err() {
+                break;
+            }
+            // It exists: the entry came from it.
+            if let Ok(leaf) = tree.leaf(source) {
+                leaf.set(source, 0);
+            }
+        }
         self.flush(&from);
         result
     }
 
     fn lookup(&self, at: usize) -> Option<Mapped> {
-        if at >= USER_END {
-            return None;
-        }
-        let _resident = self.resident.lock();
-        let entry = self.root.find(at as u64)?.get(Level::Page.index(at as u64));
+        let entry = self.tree.lock().entry(at);
         (entry & HELD != 0).then(|| Mapped {
             frame: frame_at(address(entry)),
             access: access_of(entry),
@@ -294,7 +243,7 @@ impl Space for PagedSpace {
     }
 
     fn resident(&self) -> usize {
-        *self.resident.lock()
+        self.tree.lock().resident
     }
 
     fn copy_in(&self, from: usize, to: &mut [u8]) -> Result<(), Fault> {
@@ -385,31 +334,14 @@ const fn in_frame(offset: usize, length: usize) -> bool {
 
 impl Drop for PagedSpace {
     fn drop(&mut self) {
-        Cpu::current().leave_root(self.root());
+        Cpu::current().leave_root(self.root);
         let mut books = Books::open();
-        for_children(self.root, ENTRIES / 2, |pointers| {
-            for_children(pointers, ENTRIES, |directory| {
-                for_children(directory, ENTRIES, |table| {
-                    for index in 0..ENTRIES {
-                        let entry = table.get(index);
-                        if entry & HELD != 0 {
-                            books.table().release(frame_at(address(entry)));
-                        }
-                    }
-                    books.table().release(frame_at(table.physical()));
-                });
-                books.table().release(frame_at(directory.physical()));
+        let table = books.table();
+        for leaf in self.tree.get_mut().leaves(&(0..USER_END)) {
+            leaf.update(&(0..USER_END), |_, entry| {
+                table.release(frame_at(address(entry)));
+                0
             });
-            books.table().release(frame_at(pointers.physical()));
-        });
-        books.table().release(frame_at(self.root()));
-    }
-}
-
-fn for_children(table: Table, entries: usize, mut visit: impl FnMut(Table)) {
-    for index in 0..entries {
-        if let Some(child) = table.child(index) {
-            visit(child);
         }
     }
 }

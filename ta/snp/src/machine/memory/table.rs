@@ -111,14 +111,6 @@ impl Table {
         (entry & (PRESENT | LARGE) == PRESENT).then_some(Self(address(entry)))
     }
 
-    /// The table of `level` for `virtual_address`, where it exists.
-    #[inline]
-    pub(crate) fn find(self, virtual_address: u64) -> Option<Self> {
-        self.child(Level::Root.index(virtual_address))?
-            .child(Level::Pointers.index(virtual_address))?
-            .child(Level::Directory.index(virtual_address))
-    }
-
     /// The table whose entries are of `level` for `virtual_address`; missing ones are made of
     /// zeroed pages from `allocate`, with `flags` on the way.
     pub(crate) fn make(
