@@ -3,16 +3,24 @@
 
 mod attributes;
 mod descriptors;
+mod epoll;
+mod events;
+mod futex;
 mod identity;
 mod io;
 mod mapping;
 mod names;
+mod poll;
 mod process;
 mod record_locks;
 mod signals;
 mod system;
+mod threads;
+mod time;
+mod timers;
 mod transfer;
 mod wait;
+mod waiting;
 
 pub(crate) use record_locks::release_record_locks;
 
@@ -31,5 +39,12 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Waiting for processes", wait::CALLS),
     ("Identity", identity::CALLS),
     ("Signals", signals::CALLS),
+    ("Threads and scheduling", threads::CALLS),
+    ("Futexes", futex::CALLS),
+    ("Waiting for files", poll::CALLS),
+    ("Event polling", epoll::CALLS),
+    ("Event descriptors", events::CALLS),
+    ("Time", time::CALLS),
+    ("Timers", timers::CALLS),
     ("System", system::CALLS),
 ];

@@ -132,12 +132,14 @@ fn rt_sigpending(call: &mut Call<'_>, set: UserPtr<u64>, size: usize) -> SysResu
 
 fn rt_sigsuspend(call: &mut Call<'_>, set: UserPtr<u64>, size: usize) -> SysResult {
     check_size(size)?;
-    if !call.progress.woken {
+    // Not judged by whether it was woken: bringing in the page of the set wakes it too.
+    if call.progress.items == 0 {
         let mask = SignalSet(set.read(call.memory)?);
         let mut signals = call.thread.signals.lock();
         signals.saved_mask = Some(signals.mask);
         drop(signals);
         set_mask(call, mask);
+        call.progress.items = 1;
     }
     Err(Stop::Sleep(Interrupt::Fail))
 }

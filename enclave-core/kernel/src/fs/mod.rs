@@ -14,10 +14,14 @@ mod open_file;
 mod reader;
 mod walk;
 
+pub(crate) mod epoll;
+pub(crate) mod eventfd;
 pub(crate) mod image;
 pub(crate) mod locks;
 pub(crate) mod memory_fs;
 pub(crate) mod pipe;
+pub(crate) mod signalfd;
+pub(crate) mod timerfd;
 
 pub(crate) use descriptors::{Descriptor, FileTable};
 pub(crate) use file::{File, Ready, Whence};

@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     pub(crate) items: usize,
     /// Whether it slept already and was woken.
     pub(crate) woken: bool,
+    /// Whether a handler is about to end it: this attempt is the last one.
+    pub(crate) interrupted: bool,
     /// The end of a FIFO that waits for a partner.
     pub(crate) fifo: Option<Arc<PipeEnd>>,
     /// What `execve` has made ready.

@@ -127,7 +127,7 @@ impl Loaded {
                 Stop::Sleep(interrupt) => {
                     sleep(&self.thread, progress.deadline_ns).await;
                     if let Some(restart) = self.interrupted(interrupt).await? {
-                        if !self.completes(number, arguments, progress) {
+                        if !self.completes(number, arguments, progress).await? {
                             let restart = restart && interrupt == Interrupt::Restart;
                             self.abandon(number, restart, progress.done);
                         }
@@ -159,21 +159,31 @@ impl Loaded {
         self.files = Arc::clone(&self.thread.files.lock());
     }
 
-    /// Whether a call that a signal would interrupt can be finished after all.
-    fn completes(
+    /// Whether a call that a signal would interrupt can be finished after all, or finishes by
+    /// itself now that it is told.
+    async fn completes(
         &mut self,
         number: usize,
         arguments: [usize; 6],
         progress: &mut Progress,
-    ) -> bool {
+    ) -> Result<bool, Ending> {
         progress.woken = true;
-        self.thread.reader.rewind();
-        match self.attempt(number, arguments, progress) {
-            Ok(value) => self.finish(value.cast_signed()),
-            Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
-            Err(Stop::Sleep(_) | Stop::Turn | Stop::Page(_)) => return false,
+        progress.interrupted = true;
+        loop {
+            self.thread.reader.rewind();
+            match self.attempt(number, arguments, progress) {
+                Ok(value) => self.finish(value.cast_signed()),
+                Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+                Err(Stop::Page(fault)) => {
+                    if self.bring_in(fault.address, fault.write, false).await?.is_ok() {
+                        continue;
+                    }
+                    self.finish(Errno::EFAULT.as_return());
+                }
+                Err(Stop::Sleep(_) | Stop::Turn) => return Ok(false),
+            }
+            return Ok(true);
         }
-        true
     }
 
     /// A handler interrupts the call.
@@ -251,10 +261,9 @@ impl Loaded {
             BadAccess::NoData => signal::info_at(signal::SIGBUS, code::NO_DATA, address),
             BadAccess::NoMemory => {
                 let process = &self.thread.process;
-                process.kernel.report(format_args!(
-                    "out of memory: process {} is killed",
-                    process.pid
-                ));
+                process
+                    .kernel
+                    .report(format_args!("out of memory: process {} is killed", process.pid));
                 process.end(ExitStatus::Signal(signal::SIGKILL));
                 return Err(Ending);
             }

@@ -15,6 +15,10 @@ pub const ELF_MACHINE: u16 = 183;
 pub const HARDWARE_CAPABILITIES: u32 = 3;
 /// `uname -m`, and `AT_PLATFORM`.
 pub const MACHINE: &str = "aarch64";
+/// Bytes of `struct epoll_event`: with padding before the data.
+pub const EPOLL_EVENT_SIZE: usize = 16;
+/// Where its data are.
+pub const EPOLL_DATA_OFFSET: usize = 8;
 
 /// The general registers of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,6 +15,10 @@ pub const ELF_MACHINE: u16 = 62;
 pub const HARDWARE_CAPABILITIES: u32 = 0x178b_fbff;
 /// `uname -m`, and `AT_PLATFORM`.
 pub const MACHINE: &str = "x86_64";
+/// Bytes of `struct epoll_event`: packed here, as on 32-bit x86.
+pub const EPOLL_EVENT_SIZE: usize = 12;
+/// Where its data are.
+pub const EPOLL_DATA_OFFSET: usize = 4;
 
 /// [`Registers::entry`] after a system call whose registers nobody edited since: the platform may
 /// return by the short way, which loses `rcx` and `r11`.
