@@ -2,7 +2,7 @@
 //! The kernel as its platform sees it, and what all of its parts share.
 
 use crate::exec;
-use crate::fs::devices::Console;
+use crate::fs::devices::{Console, Terminals};
 use crate::fs::image::Image;
 use crate::fs::locks::Locks;
 use crate::fs::{InodeId, Mounts};
@@ -25,6 +25,10 @@ use strongroom_wire::Untrusted;
 use strongroom_wire::boot::{Manifest, Record};
 use strongroom_wire::message::{Answer, Ask, TerminalSize, ToEnclave, VERSION};
 
+/// The Linux release whose interface this is, for `uname(2)` and `/proc`.
+pub(crate) const LINUX_RELEASE: &str = "6.1.0-strongroom";
+/// The version line of `uname(2)`.
+pub(crate) const LINUX_VERSION: &str = "#1 SMP PREEMPT_DYNAMIC Strongroom";
 /// Most lines of the kernel log that the host is told.
 const LOG_LINES_MAX: usize = 1000;
 
@@ -64,6 +68,9 @@ pub struct Kernel {
     pub(crate) futexes: Futexes,
     pub(crate) manifest: Manifest,
     pub(crate) console: Once<Arc<Console>>,
+    pub(crate) terminals: Terminals,
+    /// Unlike that of any other run.
+    pub(crate) boot_id: [u8; 16],
     image: Once<Arc<Image>>,
     record: (u64, [u8; 32]),
     numbers: AtomicU64,
@@ -96,6 +103,8 @@ impl Kernel {
         record: Record,
     ) -> Result<&'static Self, BootError> {
         let random = Random::new(machine).map_err(|_| BootError::NoEntropy)?;
+        let mut boot_id = [0; 16];
+        random.fill(&mut boot_id);
         let scheduler: &'static Scheduler = Box::leak(Box::default());
         let host: &'static Host = Box::leak(Box::new(Host::new(scheduler)));
         let kernel: &'static Self = Box::leak(Box::new(Self {
@@ -110,6 +119,8 @@ impl Kernel {
             futexes: Futexes::new(scheduler),
             manifest: record.manifest,
             console: Once::new(),
+            terminals: Terminals::default(),
+            boot_id,
             image: Once::new(),
             record: (record.image_blocks, record.root_digest),
             numbers: AtomicU64::new(1),

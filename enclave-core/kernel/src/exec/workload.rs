@@ -112,6 +112,7 @@ async fn once() {
 }
 
 fn load(call: &mut Call<'_>) -> SysResult<Box<crate::exec::NewImage>> {
+    fs::mount_late(call.thread)?;
     let manifest = &call.kernel.manifest;
     let fs = call.thread.process.fs();
     let root = fs.root();

@@ -190,6 +190,11 @@ impl Node {
         *self.attached.lock() = Some(object);
     }
 
+    /// Sets the permissions of a node that the kernel makes.
+    pub(crate) fn set_permissions(&self, permissions: u32) {
+        self.meta.lock().permissions = permissions;
+    }
+
     fn contents(&self) -> Option<&Contents> {
         match &self.body {
             Body::Regular(contents) => Some(contents),

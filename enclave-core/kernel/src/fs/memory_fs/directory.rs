@@ -122,7 +122,10 @@ impl Node {
         let mut directory = self.directory()?.lock();
         while let Some(entry) = image::next_entry(&mut rest).map_err(|_| Errno::EIO)? {
             let kind = Kind::from_mode(u32::from(entry.kind) << 12).ok_or(Errno::EIO)?;
-            directory.insert(entry.name, Child::Image(entry.inode, kind));
+            // What was placed here before, a mount point, stays.
+            if !directory.entries.contains_key(entry.name) {
+                directory.insert(entry.name, Child::Image(entry.inode, kind));
+            }
         }
         directory.unloaded = None;
         drop(directory);
@@ -178,6 +181,12 @@ impl Node {
         make: &Make<'_>,
     ) -> SysResult<Arc<dyn Inode>> {
         self.absent(by, name)?;
+        Ok(self.place(name, make)?)
+    }
+
+    /// Makes a node without looking at what the image has under that name: for trees that the
+    /// kernel builds before the image can be read.
+    pub(crate) fn place(&self, name: &[u8], make: &Make<'_>) -> SysResult<Arc<Self>> {
         let me = self.myself()?;
         let (kind, body, links) = match make.node {
             NodeKind::Directory => {
@@ -205,6 +214,14 @@ impl Node {
             self.change_links(true);
         }
         Ok(node)
+    }
+
+    /// A child that was placed or used before; asks the image for nothing.
+    pub(crate) fn placed(&self, name: &[u8]) -> Option<Arc<Self>> {
+        match &self.directory().ok()?.lock().entries.get(name)?.child {
+            Child::Node(node) => Some(Arc::clone(node)),
+            Child::Image(..) => None,
+        }
     }
 
     /// Group and permissions of a new node: a set-group-ID directory hands its group on.
