@@ -25,10 +25,6 @@ use strongroom_wire::Untrusted;
 use strongroom_wire::boot::{Manifest, Record};
 use strongroom_wire::message::{Answer, Ask, TerminalSize, ToEnclave, VERSION};
 
-/// The Linux release whose interface this is, for `uname(2)` and `/proc`.
-pub(crate) const LINUX_RELEASE: &str = "6.1.0-strongroom";
-/// The version line of `uname(2)`.
-pub(crate) const LINUX_VERSION: &str = "#1 SMP PREEMPT_DYNAMIC Strongroom";
 /// Most lines of the kernel log that the host is told.
 const LOG_LINES_MAX: usize = 1000;
 
@@ -98,10 +94,7 @@ impl Kernel {
     /// # Errors
     ///
     /// [`BootError`] when nothing can be started.
-    pub fn new(
-        machine: &'static dyn Machine,
-        record: Record,
-    ) -> Result<&'static Self, BootError> {
+    pub fn new(machine: &'static dyn Machine, record: Record) -> Result<&'static Self, BootError> {
         let random = Random::new(machine).map_err(|_| BootError::NoEntropy)?;
         let mut boot_id = [0; 16];
         random.fill(&mut boot_id);
@@ -203,7 +196,11 @@ impl Kernel {
             return;
         };
         self.set_wall_ns(wall_ns);
-        exec::start_workload(self, terminal, size.unwrap_or(TerminalSize { columns: 80, rows: 24 }));
+        exec::start_workload(
+            self,
+            terminal,
+            size.unwrap_or(TerminalSize { columns: 80, rows: 24 }),
+        );
     }
 
     /// The measured root image.

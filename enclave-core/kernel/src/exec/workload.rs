@@ -7,8 +7,10 @@ use crate::kernel::Kernel;
 use crate::memory::Memory;
 use crate::outcome::{Stop, SysResult};
 use crate::signal::{Handlers, SignalSet, ThreadSignals};
-use crate::task::process::Inherited;
-use crate::task::{Call, Credentials, ExitStatus, Limits, Process, Progress, Thread, run};
+
+use crate::task::{
+    Call, Credentials, ExitStatus, Inherited, Limits, Process, Progress, Thread, run,
+};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -61,8 +63,7 @@ fn first_thread(
     let signals = ThreadSignals::with_mask(SignalSet::default());
     let key = kernel.scheduler.reserve();
     let name = String::from("init");
-    let thread =
-        Arc::new(Thread::new(Arc::clone(&process), key, pid, files, signals, name));
+    let thread = Arc::new(Thread::new(Arc::clone(&process), key, pid, files, signals, name));
     kernel.processes.add_thread(pid, &process);
     process.threads.lock().push(Arc::clone(&thread));
     Ok((thread, memory, context))

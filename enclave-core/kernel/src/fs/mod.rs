@@ -16,13 +16,17 @@ mod reader;
 mod walk;
 
 pub(crate) mod devices;
+pub(crate) mod epoll;
+pub(crate) mod eventfd;
 pub(crate) mod host_fs;
 pub(crate) mod image;
 pub(crate) mod locks;
 pub(crate) mod memory_fs;
 pub(crate) mod pipe;
 pub(crate) mod proc_fs;
+pub(crate) mod signalfd;
 pub(crate) mod sys_fs;
+pub(crate) mod timerfd;
 
 pub(crate) use descriptors::{Descriptor, FileTable};
 pub(crate) use file::{File, Ready, Whence};

@@ -9,7 +9,9 @@
 
 use crate::fs::devices::{self, pseudo_terminals};
 use crate::fs::memory_fs::{MemoryFs, Node};
-use crate::fs::{Follow, Inode, Kind, Make, Mount, NodeKind, Place, host_fs, proc_fs, sys_fs, walk};
+use crate::fs::{
+    Follow, Inode, Kind, Make, Mount, NodeKind, Place, host_fs, proc_fs, sys_fs, walk,
+};
 use crate::kernel::Kernel;
 use crate::outcome::{Stop, SysResult};
 use crate::task::Thread;

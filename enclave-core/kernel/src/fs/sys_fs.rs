@@ -17,10 +17,13 @@ const ENTRIES: &[Entry] = &[
     Entry::directory("block", &[]),
     Entry::directory("bus", &[]),
     Entry::directory("class", &[CLASSES]),
-    Entry::directory("devices", &[&[Entry::directory(
-        "system",
-        &[&[Entry::directory("cpu", &[PROCESSORS]), Entry::directory("node", &[NODES])]],
-    )]]),
+    Entry::directory(
+        "devices",
+        &[&[Entry::directory(
+            "system",
+            &[&[Entry::directory("cpu", &[PROCESSORS]), Entry::directory("node", &[NODES])]],
+        )]],
+    ),
     Entry::directory("fs", &[&[Entry::directory("cgroup", &[])]]),
     Entry::directory("kernel", &[KERNEL]),
     Entry::directory("module", &[]),
@@ -29,15 +32,18 @@ const ENTRIES: &[Entry] = &[
 const CLASSES: &[Entry] = &[Entry::directory("net", &[]), Entry::directory("tty", &[])];
 
 const PROCESSORS: &[Entry] = &[
-    Entry::directory("cpu0", &[&[Entry::directory(
-        "topology",
-        &[&[
-            Entry::constant("core_id", "0\n"),
-            Entry::constant("core_siblings_list", "0\n"),
-            Entry::constant("physical_package_id", "0\n"),
-            Entry::constant("thread_siblings_list", "0\n"),
-        ]],
-    )]]),
+    Entry::directory(
+        "cpu0",
+        &[&[Entry::directory(
+            "topology",
+            &[&[
+                Entry::constant("core_id", "0\n"),
+                Entry::constant("core_siblings_list", "0\n"),
+                Entry::constant("physical_package_id", "0\n"),
+                Entry::constant("thread_siblings_list", "0\n"),
+            ]],
+        )]],
+    ),
     Entry::constant("kernel_max", "0\n"),
     Entry::constant("offline", "\n"),
     Entry::constant("online", "0\n"),

@@ -92,13 +92,8 @@ impl<'a> Walk<'a> {
         }
         let absolute = path.starts_with(b"/");
         let at = if absolute { by.process.fs().root() } else { base.clone() };
-        let mut walk = Self {
-            by,
-            at,
-            names: Vec::new(),
-            links: 0,
-            trailing_slash: path.ends_with(b"/"),
-        };
+        let mut walk =
+            Self { by, at, names: Vec::new(), links: 0, trailing_slash: path.ends_with(b"/") };
         walk.push(path);
         Ok(walk)
     }

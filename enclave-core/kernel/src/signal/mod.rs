@@ -6,9 +6,10 @@ mod send;
 mod timers;
 
 pub(crate) use deliver::{
-    Settled, deliver, is_on, reported_stack, return_from_handler, settle, stack_overflow, take,
+    Settled, deliver, is_on, is_pending, next_pending, reported_stack, return_from_handler, settle,
+    stack_overflow, take,
 };
-pub(crate) use send::{force, send_to_group, send_to_process, send_to_thread};
+pub(crate) use send::{force, forget_ignored, send_to_group, send_to_process, send_to_thread};
 pub(crate) use timers::{IntervalTimer, ProcessTimers, TimerTarget};
 
 use alloc::sync::Arc;
@@ -72,11 +73,8 @@ impl SignalSet {
     const STOPPING: Self = Self::of(SIGSTOP).with(SIGTSTP).with(SIGTTIN).with(SIGTTOU);
     const IGNORED_BY_DEFAULT: Self = Self::of(SIGCHLD).with(SIGCONT).with(SIGURG).with(SIGWINCH);
     /// Signals caused by an instruction, which are acted upon before others.
-    const SYNCHRONOUS: Self = Self::of(SIGSEGV)
-        .with(SIGBUS)
-        .with(SIGILL)
-        .with(SIGTRAP)
-        .with(SIGFPE);
+    const SYNCHRONOUS: Self =
+        Self::of(SIGSEGV).with(SIGBUS).with(SIGILL).with(SIGTRAP).with(SIGFPE);
 
     /// The set of one signal.
     pub(crate) const fn of(signal: u8) -> Self {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Sending signals.
 
-use crate::signal::{
-    Action, Pending, SIGCONT, SIGKILL, SIGSTOP, SignalSet, code, info_from,
-};
+use crate::signal::{Action, Pending, SIGCONT, SIGKILL, SIGSTOP, SignalSet, code, info_from};
 use crate::task::{ExitStatus, Process, ProcessState, Thread, Work};
 use alloc::sync::Arc;
 use strongroom_abi::SignalInfo;
@@ -37,7 +35,11 @@ pub(crate) fn send_to_thread(thread: &Arc<Thread>, info: SignalInfo) {
 }
 
 /// Sends a signal to every process of a group; returns how many there are.
-pub(crate) fn send_to_group(of: &'static crate::kernel::Kernel, group: u32, info: SignalInfo) -> usize {
+pub(crate) fn send_to_group(
+    of: &'static crate::kernel::Kernel,
+    group: u32,
+    info: SignalInfo,
+) -> usize {
     let members = of.processes.in_group(group);
     members.iter().for_each(|process| send_to_process(process, info));
     members.len()
@@ -134,14 +136,23 @@ fn is_dropped(process: &Process, signal: u8, only: Option<&Thread>) -> bool {
     }
 }
 
+/// A signal that has come to be ignored is pending no more.
+pub(crate) fn forget_ignored(process: &Process, signal: u8) {
+    if !process.handlers.action(signal).ignores(signal) {
+        return;
+    }
+    process.pending.lock().drop_all(SignalSet::of(signal));
+    for thread in process.threads.lock().iter() {
+        thread.signals.lock().pending.drop_all(SignalSet::of(signal));
+    }
+}
+
 /// Has a thread look at the signals of its process.
 fn notify(process: &Arc<Process>) {
     let pending = process.pending.lock().set();
     {
         let threads = process.threads.lock();
-        let unblocked = |thread: &&Arc<Thread>| {
-            pending.0 & !thread.signals.lock().mask.0 != 0
-        };
+        let unblocked = |thread: &&Arc<Thread>| pending.0 & !thread.signals.lock().mask.0 != 0;
         let main = threads.iter().find(|thread| thread.tid() == process.pid).filter(unblocked);
         if let Some(thread) = main.or_else(|| threads.iter().find(unblocked)) {
             thread.add_work(Work::SIGNAL);
@@ -151,6 +162,11 @@ fn notify(process: &Arc<Process>) {
 }
 
 impl Pending {
+    /// Whether another instance of a real-time signal can be queued.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.queue.len() < super::QUEUE_MAX
+    }
+
     /// Whether a signal of a set waits.
     pub(crate) const fn has_any(&self, wanted: SignalSet) -> bool {
         self.set().0 & wanted.0 != 0

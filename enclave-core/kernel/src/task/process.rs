@@ -10,7 +10,7 @@ use crate::task::{Credentials, Limits, Thread, Work};
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 use strongroom_abi::Errno;
 
@@ -114,6 +114,8 @@ pub(crate) struct Process {
     pub(crate) exit_signal: AtomicU32,
     /// Signal when the parent ends (`PR_SET_PDEATHSIG`); 0 for none.
     pub(crate) parent_death_signal: AtomicU32,
+    /// Nice value.
+    pub(crate) nice: AtomicI32,
     /// Adopts orphans among its descendants (`PR_SET_CHILD_SUBREAPER`).
     pub(crate) reaper: AtomicBool,
     pub(crate) executable: Mutex<Option<Place>>,
@@ -144,9 +146,8 @@ impl Process {
         parent: Option<&Arc<Self>>,
         inherited: Inherited,
     ) -> Arc<Self> {
-        let (group, session) = parent.map_or((pid, pid), |parent| {
-            (parent.group(), parent.session())
-        });
+        let (group, session) =
+            parent.map_or((pid, pid), |parent| (parent.group(), parent.session()));
         Arc::new(Self {
             kernel,
             pid,
@@ -171,6 +172,7 @@ impl Process {
             executed: AtomicBool::new(false),
             exit_signal: AtomicU32::new(inherited.exit_signal),
             parent_death_signal: AtomicU32::new(0),
+            nice: AtomicI32::new(parent.map_or(0, |parent| parent.nice.load(Ordering::Relaxed))),
             reaper: AtomicBool::new(false),
             executable: Mutex::new(parent.and_then(|parent| parent.executable.lock().clone())),
             started_ns: kernel.now_ns(),
@@ -326,9 +328,10 @@ impl Processes {
             let number = table.last;
             let in_use = table.threads.contains_key(&number)
                 || table.processes.contains_key(&number)
-                || table.processes.values().any(|process| {
-                    process.group() == number || process.session() == number
-                });
+                || table
+                    .processes
+                    .values()
+                    .any(|process| process.group() == number || process.session() == number);
             if !in_use {
                 table.threads.insert(number, Weak::new());
                 return Ok(number);
@@ -389,6 +392,9 @@ impl Processes {
     pub(crate) fn in_group(&self, group: u32) -> Vec<Arc<Process>> {
         let table = self.table.lock();
         let members = table.processes.values();
-        members.filter(|process| process.group() == group && !process.has_ended()).cloned().collect()
+        members
+            .filter(|process| process.group() == group && !process.has_ended())
+            .cloned()
+            .collect()
     }
 }

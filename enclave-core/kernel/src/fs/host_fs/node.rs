@@ -82,8 +82,7 @@ impl Node {
     fn child(&self, path: String, name: &[u8], looked: Looked) -> SysResult<Arc<Self>> {
         let mut nodes = self.grant.nodes.lock();
         let known = nodes.get(&path).and_then(Weak::upgrade);
-        let known =
-            known.filter(|node| node.kind == looked.kind && node.number == looked.number);
+        let known = known.filter(|node| node.kind == looked.kind && node.number == looked.number);
         let node = match known {
             Some(node) => node,
             None => {

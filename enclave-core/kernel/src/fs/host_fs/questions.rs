@@ -100,12 +100,7 @@ impl Grant {
     }
 
     /// Names in a directory behind the first `skip`; empty at the end.
-    pub(super) fn names(
-        &self,
-        by: &Thread,
-        path: &str,
-        skip: u32,
-    ) -> SysResult<Vec<(Name, Kind)>> {
+    pub(super) fn names(&self, by: &Thread, path: &str, skip: u32) -> SysResult<Vec<(Name, Kind)>> {
         let reply = by.ask_host(Ask::File(FileAsk::List { grant: self.index, path, skip }))?;
         let Answer::Names(names) = reply.answer()? else { return Err(Errno::EIO.into()) };
         let mut seen = BTreeSet::new();

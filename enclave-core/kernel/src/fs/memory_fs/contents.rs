@@ -54,8 +54,7 @@ impl Contents {
         record: &InodeRecord,
     ) -> Self {
         let size = record.size.min(SIZE_MAX);
-        let backing =
-            Backing { image: Arc::clone(image), first_block: record.data / PAGE, size };
+        let backing = Backing { image: Arc::clone(image), first_block: record.data / PAGE, size };
         let state = State { size, frames: BTreeMap::new(), backing: Some(backing) };
         Self { kernel, state: Mutex::new(state) }
     }
@@ -63,6 +62,11 @@ impl Contents {
     /// Bytes.
     pub(crate) fn size(&self) -> u64 {
         self.state.lock().size
+    }
+
+    /// Gives a new, empty file its length.
+    pub(crate) fn set_size(&self, size: u64) {
+        self.state.lock().size = size.min(SIZE_MAX);
     }
 
     /// Units of 512 bytes in use, what the image holds included.

@@ -72,11 +72,7 @@ impl Directory {
         (self.entries.len() as u64 + 2) * 20
     }
 
-    pub(super) fn list(
-        &self,
-        cursor: u64,
-        each: &mut dyn FnMut(&DirectoryEntry<'_>) -> bool,
-    ) {
+    pub(super) fn list(&self, cursor: u64, each: &mut dyn FnMut(&DirectoryEntry<'_>) -> bool) {
         for (position, name) in self.order.range(cursor..) {
             let Some(entry) = self.entries.get(name) else { continue };
             let (number, kind) = match &entry.child {
@@ -194,13 +190,9 @@ impl Node {
                 directory.set_position(&me, name);
                 (Kind::Directory, Body::Directory(Mutex::new(directory)), 2)
             }
-            NodeKind::Regular => {
-                (Kind::Regular, Body::Regular(Contents::empty(self.fs.kernel)), 1)
-            }
+            NodeKind::Regular => (Kind::Regular, Body::Regular(Contents::empty(self.fs.kernel)), 1),
             NodeKind::Symlink(target) => (Kind::Symlink, Body::Symlink(target.into()), 1),
-            NodeKind::CharacterDevice(device) => {
-                (Kind::CharacterDevice, Body::Device(device), 1)
-            }
+            NodeKind::CharacterDevice(device) => (Kind::CharacterDevice, Body::Device(device), 1),
             NodeKind::BlockDevice(device) => (Kind::BlockDevice, Body::Device(device), 1),
             NodeKind::Fifo => (Kind::Fifo, Body::Other, 1),
             NodeKind::Socket => (Kind::Socket, Body::Other, 1),
@@ -255,12 +247,7 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn remove_node(
-        &self,
-        by: &Thread,
-        name: &[u8],
-        directory: bool,
-    ) -> SysResult<()> {
+    pub(super) fn remove_node(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
         let node = self.child(by, name)?;
         match (directory, node.kind == Kind::Directory) {
             (true, false) => return Err(Errno::ENOTDIR.into()),

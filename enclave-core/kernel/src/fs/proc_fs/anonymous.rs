@@ -48,11 +48,9 @@ impl Anonymous {
                 }
             }
             Kind::Regular if self.open.file.seekable() => {}
-            Kind::Regular
-            | Kind::Directory
-            | Kind::Symlink
-            | Kind::BlockDevice
-            | Kind::Socket => return Err(Errno::ENXIO),
+            Kind::Regular | Kind::Directory | Kind::Symlink | Kind::BlockDevice | Kind::Socket => {
+                return Err(Errno::ENXIO);
+            }
         }
         Ok(Arc::clone(&self.open.file))
     }

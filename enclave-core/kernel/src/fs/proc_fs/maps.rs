@@ -137,11 +137,8 @@ impl Present {
         field(text, "MMUPageSize", PAGE_SIZE / 1024);
         self.amounts(text);
         text.push_str("THPeligible:           0\nVmFlags:");
-        let flags = [
-            (Protection::READ, " rd"),
-            (Protection::WRITE, " wr"),
-            (Protection::EXECUTE, " ex"),
-        ];
+        let flags =
+            [(Protection::READ, " rd"), (Protection::WRITE, " wr"), (Protection::EXECUTE, " ex")];
         for (flag, word) in flags {
             text.push_str(if area.protection.contains(flag) { word } else { "" });
         }

@@ -166,8 +166,7 @@ impl Inode for Node {
     }
 
     fn attributes(&self, by: &Thread) -> SysResult<Attributes> {
-        let mut attributes =
-            Attributes::anonymous(self.kind(), self.id(), self.entry.permissions);
+        let mut attributes = Attributes::anonymous(self.kind(), self.id(), self.entry.permissions);
         if self.owner.pid != 0 {
             let process = self.view(by).process()?;
             let credentials = process.credentials.lock();

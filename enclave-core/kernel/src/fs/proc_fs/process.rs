@@ -56,8 +56,7 @@ pub(super) const ENTRIES: &[Entry] = &[
 ];
 
 /// In `/proc/PID` only.
-pub(super) const ONLY_PROCESS: &[Entry] =
-    &[Entry::family("task", 0o555, &[], Members::Threads)];
+pub(super) const ONLY_PROCESS: &[Entry] = &[Entry::family("task", 0o555, &[], Members::Threads)];
 
 fn executable(view: &View<'_>) -> SysResult<Target> {
     let place: Option<Place> = view.process()?.executable.lock().clone();
@@ -134,15 +133,8 @@ fn read_memory(
 }
 
 fn traffic(_: &View<'_>) -> SysResult<Vec<u8>> {
-    let names = [
-        "rchar",
-        "wchar",
-        "syscr",
-        "syscw",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ];
+    let names =
+        ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
     Ok(names.map(|name| format!("{name}: 0\n")).concat().into_bytes())
 }
 
@@ -166,10 +158,8 @@ fn limits(view: &View<'_>) -> SysResult<Vec<u8>> {
         ("Max realtime timeout", "us"),
     ];
     let limits = *view.process()?.limits.lock();
-    let mut text = format!(
-        "{:<25} {:<20} {:<20} {:<10}\n",
-        "Limit", "Soft Limit", "Hard Limit", "Units"
-    );
+    let mut text =
+        format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
     let show = |value: u64| {
         if value == UNLIMITED { String::from("unlimited") } else { value.to_string() }
     };

@@ -2,7 +2,7 @@
 //! `/proc/sys`: what the kernel's limits are. Nothing that matters can be changed there.
 
 use super::{Entry, View};
-use crate::kernel::{LINUX_RELEASE, LINUX_VERSION};
+use crate::calls::{self, RELEASE, VERSION};
 use crate::memory;
 use crate::outcome::SysResult;
 use alloc::format;
@@ -42,12 +42,13 @@ const KERNEL: &[Entry] = &[
     Entry::setting("core_pattern", |_| Ok(b"core\n".to_vec()), keep),
     Entry::constant("dmesg_restrict", "1\n"),
     Entry::constant("domainname", "(none)\n"),
-    Entry::text("hostname", |view| {
-        Ok(format!("{}\n", view.kernel().manifest.hostname).into_bytes())
-    }),
+    Entry::text(
+        "hostname",
+        |view| Ok(format!("{}\n", calls::hostname(view.kernel())).into_bytes()),
+    ),
     Entry::constant("kptr_restrict", "2\n"),
     Entry::constant("ngroups_max", "65536\n"),
-    Entry::text("osrelease", |_| Ok(format!("{LINUX_RELEASE}\n").into_bytes())),
+    Entry::text("osrelease", |_| Ok(format!("{RELEASE}\n").into_bytes())),
     Entry::constant("ostype", "Linux\n"),
     Entry::constant("overflowgid", "65534\n"),
     Entry::constant("overflowuid", "65534\n"),
@@ -61,7 +62,7 @@ const KERNEL: &[Entry] = &[
     Entry::constant("shmmni", "4096\n"),
     Entry::constant("tainted", "0\n"),
     Entry::constant("threads-max", "4096\n"),
-    Entry::text("version", |_| Ok(format!("{LINUX_VERSION}\n").into_bytes())),
+    Entry::text("version", |_| Ok(format!("{VERSION}\n").into_bytes())),
 ];
 
 const RANDOM: &[Entry] = &[

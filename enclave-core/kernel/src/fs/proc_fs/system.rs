@@ -3,8 +3,8 @@
 
 use super::process_status::TICK_NS;
 use super::{Entry, View, settings};
+use crate::calls::{RELEASE, VERSION};
 use crate::fs::{Mount, Target};
-use crate::kernel::{LINUX_RELEASE, LINUX_VERSION};
 use crate::outcome::SysResult;
 use alloc::boxed::Box;
 use alloc::format;
@@ -47,18 +47,24 @@ pub(super) const ENTRIES: &[Entry] = &[
         Ok(format!("{up} 0.00\n").into_bytes())
     }),
     Entry::text("version", |_| {
-        Ok(format!("Linux version {LINUX_RELEASE} (strongroom) {LINUX_VERSION}\n").into_bytes())
+        Ok(format!("Linux version {RELEASE} (strongroom) {VERSION}\n").into_bytes())
     }),
     Entry::constant("vmstat", "pgfault 0\npgmajfault 0\noom_kill 0\n"),
 ];
 
 /// `/proc/net`: the tables exist and are empty.
 pub(super) const NETWORK: &[Entry] = &[
-    Entry::constant("arp", "IP address       HW type     Flags       HW address            Mask     Device\n"),
+    Entry::constant(
+        "arp",
+        "IP address       HW type     Flags       HW address            Mask     Device\n",
+    ),
     Entry::constant("dev", NETWORK_DEVICES),
     Entry::constant("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"),
     Entry::constant("ipv6_route", ""),
-    Entry::constant("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
+    Entry::constant(
+        "route",
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n",
+    ),
     Entry::constant("snmp", ""),
     Entry::constant("tcp", SOCKETS),
     Entry::constant("tcp6", SOCKETS_V6),
@@ -169,7 +175,9 @@ fn memory(view: &View<'_>) -> SysResult<Vec<u8>> {
         let label = format!("{name}:");
         let _ok = writeln!(text, "{label:<16}{value:>8} kB");
     }
-    text.push_str("HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+    text.push_str(
+        "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n",
+    );
     Ok(text.into_bytes())
 }
 
@@ -240,10 +248,8 @@ pub(super) fn mount_info(view: &View<'_>) -> SysResult<Vec<u8>> {
         let (kind, at) = (mount.kind, escaped(&mount.at));
         let device = mount.root.id().device;
         let options = options(mount);
-        let _ok = writeln!(
-            text,
-            "{id} {parent} 0:{device} / {at} {options} - {kind} {kind} {options}"
-        );
+        let _ok =
+            writeln!(text, "{id} {parent} 0:{device} / {at} {options} - {kind} {kind} {options}");
     }
     Ok(text.into_bytes())
 }

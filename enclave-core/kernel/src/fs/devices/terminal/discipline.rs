@@ -465,11 +465,8 @@ impl Discipline {
     /// What a read of at most `max` bytes gets: `None` while a line is not complete, empty at an
     /// end of file or when nothing is there.
     pub(super) fn peek(&self, max: usize) -> Option<Vec<u8>> {
-        let available = if self.has(Local::ICANON) {
-            *self.lines.front()?
-        } else {
-            self.ready.len()
-        };
+        let available =
+            if self.has(Local::ICANON) { *self.lines.front()? } else { self.ready.len() };
         Some(self.ready.iter().copied().take(available.min(max)).collect())
     }
 

@@ -142,8 +142,8 @@ impl Terminal {
         if is_orphaned(call.kernel, group) {
             return Err(Errno::EIO.into());
         }
-        // Attempted again while a handler is about to run: the signal is there already.
-        if !process.pending.lock().set().has(number) {
+        // Attempted again with a handler about to run: the signal was sent already.
+        if !call.progress.interrupted {
             self.signal_group(group, number);
         }
         Err(Stop::Sleep(Interrupt::Restart))
@@ -199,8 +199,8 @@ impl Terminal {
 /// Whether nobody in the session could continue a group that stops.
 fn is_orphaned(kernel: &Kernel, group: u32) -> bool {
     !kernel.processes.in_group(group).iter().any(|member| {
-        member.parent().is_some_and(|parent| {
-            parent.group() != group && parent.session() == member.session()
-        })
+        member
+            .parent()
+            .is_some_and(|parent| parent.group() != group && parent.session() == member.session())
     })
 }

@@ -86,7 +86,12 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    fn new(kernel: &'static Kernel, device: u64, behind: Behind, owner: pty_fs::Owner) -> Arc<Self> {
+    fn new(
+        kernel: &'static Kernel,
+        device: u64,
+        behind: Behind,
+        owner: pty_fs::Owner,
+    ) -> Arc<Self> {
         let queue = || WaitQueue::new(kernel.scheduler);
         let master = Master { gone: false, locked: true, slaves: 0, deserted: false, owner };
         let state = State {
@@ -154,8 +159,7 @@ impl Terminal {
     }
 
     fn signal_group(&self, group: u32, number: u8) -> bool {
-        group != 0
-            && signal::send_to_group(self.kernel, group, signal::info_kernel(number)) > 0
+        group != 0 && signal::send_to_group(self.kernel, group, signal::info_kernel(number)) > 0
     }
 
     /// Nothing more will be typed.
@@ -322,8 +326,7 @@ fn is_enough(
         return true;
     }
     // The clock between two characters runs from the last one.
-    call.progress.deadline_ns =
-        (time_ns > 0).then(|| state.last_input_ns.saturating_add(time_ns));
+    call.progress.deadline_ns = (time_ns > 0).then(|| state.last_input_ns.saturating_add(time_ns));
     call.timed_out()
 }
 

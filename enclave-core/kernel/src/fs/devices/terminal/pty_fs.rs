@@ -133,8 +133,12 @@ impl Inode for Directory {
             .map(|number| (FIRST_NUMBER + u64::from(number), number.to_string().into_bytes()));
         let multiplexer = (MULTIPLEXER_NUMBER, MULTIPLEXER.to_vec());
         for (number, name) in core::iter::once(multiplexer).chain(slaves) {
-            let entry =
-                DirectoryEntry { number, kind: Kind::CharacterDevice, name: &name, next: number + 1 };
+            let entry = DirectoryEntry {
+                number,
+                kind: Kind::CharacterDevice,
+                name: &name,
+                next: number + 1,
+            };
             if number >= cursor && !each(&entry) {
                 break;
             }
