@@ -96,7 +96,9 @@ impl Memory {
         if !state.areas.covers(&range) {
             return Err(Errno::ENOMEM.into());
         }
-        let forbidden = |area: &Area| area.never_writable && protection.contains(Protection::WRITE);
+        let forbidden = |area: &Area| {
+            area.never_writable && protection.contains(Protection::WRITE)
+        };
         if state.areas.within(&range).iter().any(|(_, area)| forbidden(area)) {
             return Err(Errno::EACCES.into());
         }
@@ -148,8 +150,9 @@ impl Memory {
         limit: u64,
     ) -> SysResult {
         let new_length = page_up(new_length).filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
-        let old = checked_range(self.space(), start, old_length)
-            .map_err(|errno| if errno == Errno::EINVAL { errno } else { Errno::EFAULT })?;
+        let old = checked_range(self.space(), start, old_length).map_err(|errno| {
+            if errno == Errno::EINVAL { errno } else { Errno::EFAULT }
+        })?;
         let (found, area) = {
             let state = self.state.lock();
             let (found, area) = state.areas.find(start).ok_or(Errno::EFAULT)?;
@@ -256,3 +259,4 @@ impl super::Areas {
         }
     }
 }
+

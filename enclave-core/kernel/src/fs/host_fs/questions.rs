@@ -93,10 +93,8 @@ impl Grant {
     /// What a path is.
     pub(super) fn look(&self, by: &Thread, path: &str) -> SysResult<Looked> {
         let reply = by.ask_host(Ask::File(FileAsk::Look { grant: self.index, path }))?;
-        match reply.answer()? {
-            Answer::Attributes(found) => Ok(Looked::check(&found)?),
-            _ => Err(Errno::EIO.into()),
-        }
+        let Answer::Attributes(found) = reply.answer()? else { return Err(Errno::EIO.into()) };
+        Ok(Looked::check(&found)?)
     }
 
     /// Names in a directory behind the first `skip`; empty at the end.
@@ -139,19 +137,17 @@ impl Grant {
 
     /// Something that is done or fails.
     pub(super) fn carry_out(&self, by: &Thread, ask: FileAsk<'_>) -> SysResult<()> {
-        match by.ask_host(Ask::File(ask))?.answer()? {
-            Answer::Done => Ok(()),
-            _ => Err(Errno::EIO.into()),
-        }
+        let Answer::Done = by.ask_host(Ask::File(ask))?.answer()? else {
+            return Err(Errno::EIO.into());
+        };
+        Ok(())
     }
 }
 
 /// Bytes that are not more than was asked for.
 pub(super) fn data(answer: Answer<'_>, max: u32) -> Result<&[u8], Errno> {
-    match answer {
-        Answer::Data(bytes) if bytes.len() <= max as usize => Ok(bytes),
-        _ => Err(Errno::EIO),
-    }
+    let Answer::Data(bytes) = answer else { return Err(Errno::EIO) };
+    if bytes.len() <= max as usize { Ok(bytes) } else { Err(Errno::EIO) }
 }
 
 #[cfg(test)]
