@@ -84,6 +84,11 @@ pub(crate) trait File: Send + Sync {
         false
     }
 
+    /// Whether the offset is always 0, whatever is sought, as in `/dev/null`.
+    fn ignores_seeks(&self) -> bool {
+        false
+    }
+
     /// Bytes in a seekable file.
     fn size(&self, _by: &Thread) -> SysResult<u64> {
         Ok(0)

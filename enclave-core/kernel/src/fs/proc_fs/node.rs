@@ -4,7 +4,7 @@
 use super::text::TextFile;
 use super::{DESCRIPTOR, DETAILS, Entry, Members, Owner, PROCESS, THREAD, View, What};
 use crate::fs::{
-    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, OpenFlags, Place, Target,
+    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, OpenFlags, Place, Target,
 };
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
@@ -238,6 +238,11 @@ impl Inode for Node {
         let number = number_of(name).ok_or(Errno::ENOENT)?;
         let (entry, owner) = self.member(by, members, number)?;
         Ok(self.child(name, entry, owner)?)
+    }
+
+    /// Names that are not there cannot be made to be: the same answer as for looking them up.
+    fn make(&self, _by: &Thread, _name: &[u8], _make: &Make<'_>) -> SysResult<Arc<dyn Inode>> {
+        Err(Errno::ENOENT.into())
     }
 
     fn list(
