@@ -245,6 +245,17 @@ impl Inode for Node {
         Err(Errno::ENOENT.into())
     }
 
+    /// Nothing can be removed; a wrong kind is said first.
+    fn remove(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
+        let is_directory = self.lookup(by, name)?.kind() == Kind::Directory;
+        Err(match (directory, is_directory) {
+            (true, false) => Errno::ENOTDIR,
+            (false, true) => Errno::EISDIR,
+            (true, true) | (false, false) => Errno::EPERM,
+        }
+        .into())
+    }
+
     fn list(
         &self,
         by: &Thread,
