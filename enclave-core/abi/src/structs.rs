@@ -21,6 +21,8 @@ macro_rules! plain {
     )*};
 }
 
+pub(crate) use plain;
+
 plain! {
     /// `struct timespec`.
     Timespec (16) { seconds: i64, nanoseconds: i64, }

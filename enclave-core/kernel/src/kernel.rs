@@ -254,6 +254,9 @@ impl Kernel {
         }
     }
 
+    /// The leader of a session has ended.
+    pub(crate) fn leave_terminal(&self, _process: &Arc<crate::task::Process>) {}
+
     /// Says once that the first user instruction is about to run.
     pub(crate) fn note_started(&self) {
         if !self.started.swap(true, Ordering::Relaxed) {

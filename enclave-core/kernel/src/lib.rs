@@ -36,6 +36,7 @@ mod signal;
 mod sync;
 pub mod table;
 mod task;
+mod time;
 mod user;
 
 pub use kernel::{BootError, Kernel, Outcome};

@@ -7,8 +7,10 @@ use crate::kernel::Kernel;
 use crate::memory::Memory;
 use crate::outcome::{Stop, SysResult};
 use crate::signal::{Handlers, SignalSet, ThreadSignals};
-use crate::task::process::Inherited;
-use crate::task::{Call, Credentials, ExitStatus, Limits, Process, Progress, Thread, run};
+
+use crate::task::{
+    Call, Credentials, ExitStatus, Inherited, Limits, Process, Progress, Thread, run,
+};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;

@@ -22,7 +22,9 @@ bitflags::bitflags! {
         const HANGUP = 0x10;
         const INVALID = 0x20;
         const READ_NORMAL = 0x40;
+        const READ_BAND = 0x80;
         const WRITE_NORMAL = 0x100;
+        const WRITE_BAND = 0x200;
         const READ_HANGUP = 0x2000;
     }
 }
@@ -102,6 +104,11 @@ pub(crate) trait File: Send + Sync {
         Ready::READ | Ready::WRITE
     }
 
+    /// As [`File::poll`], for files whose answer depends on who asks.
+    fn poll_by(&self, _by: &Thread, open: &OpenFile, waiter: Option<&Waiter>) -> Ready {
+        self.poll(open, waiter)
+    }
+
     /// Takes a waiter out of the queues that [`File::poll`] registered it with.
     fn forget(&self, _waiter: &Waiter) {}
 
@@ -144,6 +151,11 @@ pub(crate) trait File: Send + Sync {
     /// Contents for `mmap(2)`.
     fn pages(&self) -> Option<Arc<dyn Pages>> {
         None
+    }
+
+    /// Whether a mapping of it is one of zeroes, as of `/dev/zero`.
+    fn maps_zeroes(&self) -> bool {
+        false
     }
 
     /// `fstat(2)` of files that were not opened by name.

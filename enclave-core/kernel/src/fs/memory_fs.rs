@@ -68,6 +68,8 @@ pub(crate) struct Node {
     kind: Kind,
     meta: Mutex<Meta>,
     body: Body,
+    /// What `/proc/self/fd` calls a file without a name.
+    label: Mutex<String>,
     /// What lives behind a FIFO or socket node, for those who open it by name.
     attached: Mutex<Option<Weak<dyn Any + Send + Sync>>>,
 }
@@ -96,6 +98,14 @@ impl MemoryFs {
         self.node(self.number(), Kind::Regular, meta, body)
     }
 
+    /// A file outside every tree, with a name for show (`memfd_create`).
+    pub(crate) fn nameless(kernel: &'static Kernel, name: &[u8]) -> Arc<Node> {
+        let root = Self::new(kernel, None);
+        let node = root.fs.unnamed(0o777);
+        *node.label.lock() = alloc::format!("/memfd:{}", String::from_utf8_lossy(name));
+        node
+    }
+
     fn number(&self) -> u64 {
         self.next_inode.fetch_add(1, Ordering::Relaxed)
     }
@@ -108,6 +118,7 @@ impl MemoryFs {
             kind,
             meta: Mutex::new(meta),
             body,
+            label: Mutex::default(),
             attached: Mutex::new(None),
         })
     }
@@ -178,6 +189,14 @@ impl Node {
     /// The tree it belongs to.
     pub(crate) fn fs(&self) -> &Arc<MemoryFs> {
         &self.fs
+    }
+
+    /// Contents of a nameless file, made `size` bytes long.
+    pub(crate) fn sized_pages(self: Arc<Self>, size: u64) -> Arc<dyn Pages> {
+        if let Some(contents) = self.contents() {
+            contents.set_size(size);
+        }
+        Arc::new(NodeFile { node: self })
     }
 
     /// What is attached to a FIFO or socket node.
@@ -438,7 +457,8 @@ impl File for NodeFile {
     }
 
     fn label(&self) -> String {
-        String::from("/memfd: (deleted)")
+        let label = self.node.label.lock();
+        alloc::format!("{} (deleted)", if label.is_empty() { "/" } else { &**label })
     }
 }
 

@@ -9,14 +9,19 @@ mod descriptors;
 mod file;
 mod inode;
 mod mount;
+mod mount_all;
 mod open_file;
 mod reader;
 mod walk;
 
+pub(crate) mod epoll;
+pub(crate) mod eventfd;
 pub(crate) mod image;
 pub(crate) mod locks;
 pub(crate) mod memory_fs;
 pub(crate) mod pipe;
+pub(crate) mod signalfd;
+pub(crate) mod timerfd;
 
 pub(crate) use descriptors::{Descriptor, FileTable};
 pub(crate) use file::{File, Ready, Whence};
@@ -25,6 +30,9 @@ pub(crate) use inode::{
     Target, Timestamp, device_number,
 };
 pub(crate) use mount::{FsContext, Mount, Mounts, Place};
+pub(crate) use mount_all::mount_all;
 pub(crate) use open_file::{OpenFile, OpenFlags};
 pub(crate) use reader::Reader;
 pub(crate) use walk::{Follow, Parent, path_of, walk, walk_parent};
+
+pub(crate) mod devices;

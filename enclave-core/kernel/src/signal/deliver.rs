@@ -85,6 +85,16 @@ pub(crate) fn take(thread: &Thread, wanted: SignalSet) -> Option<SignalInfo> {
     own.or_else(|| thread.process.pending.lock().take(wanted))
 }
 
+/// What [`take`] would take, left where it is.
+pub(crate) fn next_pending(thread: &Thread, wanted: SignalSet) -> Option<SignalInfo> {
+    first_pending(thread, wanted).map(|signal| peek(thread, signal))
+}
+
+/// Whether a signal of a set waits for the thread.
+pub(crate) fn is_pending(thread: &Thread, wanted: SignalSet) -> bool {
+    first_pending(thread, wanted).is_some()
+}
+
 /// Calls the handler of the next signal that has one: builds its frame and points the registers
 /// at it. Stops when a page of the stack has to be brought in.
 pub(crate) fn deliver(

@@ -6,9 +6,10 @@ mod send;
 mod timers;
 
 pub(crate) use deliver::{
-    Settled, deliver, is_on, reported_stack, return_from_handler, settle, stack_overflow, take,
+    Settled, deliver, is_on, is_pending, next_pending, reported_stack, return_from_handler, settle,
+    stack_overflow, take,
 };
-pub(crate) use send::{force, send_to_group, send_to_process, send_to_thread};
+pub(crate) use send::{force, forget_ignored, send_to_group, send_to_process, send_to_thread};
 pub(crate) use timers::{IntervalTimer, ProcessTimers, TimerTarget};
 
 use alloc::sync::Arc;

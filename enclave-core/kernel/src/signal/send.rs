@@ -134,6 +134,17 @@ fn is_dropped(process: &Process, signal: u8, only: Option<&Thread>) -> bool {
     }
 }
 
+/// A signal that has come to be ignored is pending no more.
+pub(crate) fn forget_ignored(process: &Process, signal: u8) {
+    if !process.handlers.action(signal).ignores(signal) {
+        return;
+    }
+    process.pending.lock().drop_all(SignalSet::of(signal));
+    for thread in process.threads.lock().iter() {
+        thread.signals.lock().pending.drop_all(SignalSet::of(signal));
+    }
+}
+
 /// Has a thread look at the signals of its process.
 fn notify(process: &Arc<Process>) {
     let pending = process.pending.lock().set();
@@ -151,6 +162,11 @@ fn notify(process: &Arc<Process>) {
 }
 
 impl Pending {
+    /// Whether another instance of a real-time signal can be queued.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.queue.len() < super::QUEUE_MAX
+    }
+
     /// Whether a signal of a set waits.
     pub(crate) const fn has_any(&self, wanted: SignalSet) -> bool {
         self.set().0 & wanted.0 != 0

@@ -5,6 +5,7 @@ use crate::kernel::Kernel;
 use crate::signal::{code, info_kernel, send_to_process, send_to_thread};
 use crate::sync::{Alarm, TimerKey};
 use crate::task::Process;
+use crate::time::Clock;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use spin::Mutex;
@@ -33,22 +34,33 @@ struct State {
 pub(crate) struct IntervalTimer {
     kernel: &'static Kernel,
     target: TimerTarget,
+    clock: Clock,
     state: Mutex<State>,
 }
 
 impl IntervalTimer {
-    /// A timer that is not set.
+    /// A timer that is not set, on the monotonic clock.
     pub(crate) fn new(kernel: &'static Kernel, target: TimerTarget) -> Arc<Self> {
-        Arc::new(Self { kernel, target, state: Mutex::new(State::default()) })
+        Self::with_clock(kernel, target, Clock::Monotonic)
+    }
+
+    /// A timer that is not set.
+    pub(crate) fn with_clock(
+        kernel: &'static Kernel,
+        target: TimerTarget,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self { kernel, target, clock, state: Mutex::new(State::default()) })
+    }
+
+    /// The clock that absolute times are on.
+    pub(crate) const fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Sets it to ring at `deadline_ns` on the monotonic clock, then every `interval_ns`; `None`
     /// switches it off. Returns what was left and the interval before.
-    pub(crate) fn set(
-        self: &Arc<Self>,
-        deadline_ns: Option<u64>,
-        interval_ns: u64,
-    ) -> (u64, u64) {
+    pub(crate) fn set(self: &Arc<Self>, deadline_ns: Option<u64>, interval_ns: u64) -> (u64, u64) {
         let before = self.left();
         let mut state = self.state.lock();
         if let Some(key) = state.key.take() {

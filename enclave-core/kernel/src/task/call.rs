@@ -2,6 +2,7 @@
 //! A system call in progress.
 
 use crate::exec::NewImage;
+use crate::fs::pipe::PipeEnd;
 use crate::fs::{FileTable, OpenFile};
 use crate::kernel::Kernel;
 use crate::memory::Memory;
@@ -18,10 +19,16 @@ use strongroom_south::Context;
 pub(crate) struct Progress {
     /// When it gives up, on the monotonic clock. Set at the first attempt.
     pub(crate) deadline_ns: Option<u64>,
-    /// Bytes or items done so far.
+    /// Bytes that a blocking write has handed over so far; a signal makes them the result.
     pub(crate) done: usize,
+    /// What calls of several steps have finished.
+    pub(crate) items: usize,
     /// Whether it slept already and was woken.
     pub(crate) woken: bool,
+    /// Whether a handler is about to end it: this attempt is the last one.
+    pub(crate) interrupted: bool,
+    /// The end of a FIFO that waits for a partner.
+    pub(crate) fifo: Option<Arc<PipeEnd>>,
     /// What `execve` has made ready.
     pub(crate) image: Option<Box<NewImage>>,
 }

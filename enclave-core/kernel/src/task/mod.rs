@@ -19,6 +19,6 @@ pub(crate) mod futex;
 pub(crate) use call::{Call, Progress};
 pub(crate) use credentials::Credentials;
 pub(crate) use limits::{Limit, Limits, UNLIMITED};
-pub(crate) use process::{ExitStatus, Process, ProcessState, Processes, Usage};
+pub(crate) use process::{ExitStatus, Inherited, Process, ProcessState, Processes, Usage};
 pub(crate) use run::run;
 pub(crate) use thread::{Thread, Work};

@@ -10,7 +10,7 @@ use crate::task::{Credentials, Limits, Thread, Work};
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 use strongroom_abi::Errno;
 
@@ -114,6 +114,8 @@ pub(crate) struct Process {
     pub(crate) exit_signal: AtomicU32,
     /// Signal when the parent ends (`PR_SET_PDEATHSIG`); 0 for none.
     pub(crate) parent_death_signal: AtomicU32,
+    /// Nice value.
+    pub(crate) nice: AtomicI32,
     /// Adopts orphans among its descendants (`PR_SET_CHILD_SUBREAPER`).
     pub(crate) reaper: AtomicBool,
     pub(crate) executable: Mutex<Option<Place>>,
@@ -171,6 +173,7 @@ impl Process {
             executed: AtomicBool::new(false),
             exit_signal: AtomicU32::new(inherited.exit_signal),
             parent_death_signal: AtomicU32::new(0),
+            nice: AtomicI32::new(parent.map_or(0, |parent| parent.nice.load(Ordering::Relaxed))),
             reaper: AtomicBool::new(false),
             executable: Mutex::new(parent.and_then(|parent| parent.executable.lock().clone())),
             started_ns: kernel.now_ns(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! A guest thread's life: enter user mode, see why it came back, do it, again.
 
+use crate::exec::NewImage;
 use crate::fs::FileTable;
 use crate::memory::{BadAccess, Memory};
 use crate::outcome::{Interrupt, Stop};
@@ -54,7 +55,10 @@ impl Loaded {
                 match self.attempt(number, arguments, &mut progress) {
                     Ok(value) => self.finish(value.cast_signed()),
                     Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
-                    Err(stop) => self.slow(number, arguments, progress, stop).await?,
+                    Err(stop) => self.slow(number, arguments, &mut progress, stop).await?,
+                }
+                if let Some(image) = progress.image.take() {
+                    self.adopt(*image);
                 }
                 Ok(())
             }
@@ -104,7 +108,7 @@ impl Loaded {
         &mut self,
         number: usize,
         arguments: [usize; 6],
-        mut progress: Progress,
+        progress: &mut Progress,
         mut stop: Stop,
     ) -> Result<(), Ending> {
         loop {
@@ -121,11 +125,12 @@ impl Loaded {
                     }
                 }
                 Stop::Sleep(interrupt) => {
-                    self.sleep(progress.deadline_ns).await;
-                    if let Some(restart) = self.interrupted(interrupt).await?
-                        && !self.completes(number, arguments, &mut progress)
-                    {
-                        self.abandon(number, restart && interrupt == Interrupt::Restart);
+                    sleep(&self.thread, progress.deadline_ns).await;
+                    if let Some(restart) = self.interrupted(interrupt).await? {
+                        if !self.completes(number, arguments, progress).await? {
+                            let restart = restart && interrupt == Interrupt::Restart;
+                            self.abandon(number, restart, progress.done);
+                        }
                         break;
                     }
                 }
@@ -136,7 +141,7 @@ impl Loaded {
             }
             progress.woken = true;
             self.thread.reader.rewind();
-            match self.attempt(number, arguments, &mut progress) {
+            match self.attempt(number, arguments, progress) {
                 Ok(value) => {
                     self.finish(value.cast_signed());
                     break;
@@ -144,36 +149,50 @@ impl Loaded {
                 Err(again) => stop = again,
             }
         }
-        if let Some(image) = progress.image.take() {
-            self.memory = image.memory;
-            self.context = image.context;
-            self.files = Arc::clone(&self.thread.files.lock());
-        }
         Ok(())
     }
 
-    /// Whether a call that a signal would interrupt can be finished after all.
-    fn completes(
+    /// Goes on as the program that `execve` has committed to.
+    fn adopt(&mut self, image: NewImage) {
+        self.memory = image.memory;
+        self.context = image.context;
+        self.files = Arc::clone(&self.thread.files.lock());
+    }
+
+    /// Whether a call that a signal would interrupt can be finished after all, or finishes by
+    /// itself now that it is told.
+    async fn completes(
         &mut self,
         number: usize,
         arguments: [usize; 6],
         progress: &mut Progress,
-    ) -> bool {
+    ) -> Result<bool, Ending> {
         progress.woken = true;
-        self.thread.reader.rewind();
-        match self.attempt(number, arguments, progress) {
-            Ok(value) => self.finish(value.cast_signed()),
-            Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
-            Err(Stop::Sleep(_) | Stop::Turn | Stop::Page(_)) => return false,
+        progress.interrupted = true;
+        loop {
+            self.thread.reader.rewind();
+            match self.attempt(number, arguments, progress) {
+                Ok(value) => self.finish(value.cast_signed()),
+                Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+                Err(Stop::Page(fault)) => {
+                    if self.bring_in(fault.address, fault.write, false).await?.is_ok() {
+                        continue;
+                    }
+                    self.finish(Errno::EFAULT.as_return());
+                }
+                Err(Stop::Sleep(_) | Stop::Turn) => return Ok(false),
+            }
+            return Ok(true);
         }
-        true
     }
 
     /// A handler interrupts the call.
-    fn abandon(&mut self, number: usize, restart: bool) {
+    fn abandon(&mut self, number: usize, restart: bool, done: usize) {
         self.leave_queues();
         self.thread.reader.forget();
-        if restart {
+        if done > 0 {
+            self.context.registers().set_result(done.cast_signed());
+        } else if restart {
             self.context.registers().restart(number);
         } else {
             self.context.registers().set_result(Errno::EINTR.as_return());
@@ -210,6 +229,7 @@ impl Loaded {
     async fn attend(&mut self) -> Result<(), Ending> {
         if self.thread.work().contains(Work::RELOAD) {
             self.thread.clear_work(Work::RELOAD);
+            self.files = Arc::clone(&self.thread.files.lock());
         }
         while let Settled::Handler { .. } = self.settle().await? {
             match signal::deliver(&self.thread, &self.memory, &mut *self.context) {
@@ -241,10 +261,9 @@ impl Loaded {
             BadAccess::NoData => signal::info_at(signal::SIGBUS, code::NO_DATA, address),
             BadAccess::NoMemory => {
                 let process = &self.thread.process;
-                process.kernel.report(format_args!(
-                    "out of memory: process {} is killed",
-                    process.pid
-                ));
+                process
+                    .kernel
+                    .report(format_args!("out of memory: process {} is killed", process.pid));
                 process.end(ExitStatus::Signal(signal::SIGKILL));
                 return Err(Ending);
             }
@@ -289,18 +308,18 @@ impl Loaded {
         let at = if exception == Exception::Breakpoint { 0 } else { at };
         signal::force(&self.thread, signal::info_at(number, code, at));
     }
+}
 
-    /// Sleeps until woken, or until a time.
-    async fn sleep(&self, deadline_ns: Option<u64>) {
-        let timers = &self.thread.kernel.timers;
-        let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
-            let me: Weak<Thread> = Arc::downgrade(&self.thread);
-            timers.set(deadline, me)
-        });
-        woken().await;
-        if let Some(key) = alarm {
-            timers.cancel(key);
-        }
+/// Sleeps until woken, or until a time.
+async fn sleep(thread: &Arc<Thread>, deadline_ns: Option<u64>) {
+    let timers = &thread.kernel.timers;
+    let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
+        let me: Weak<Thread> = Arc::downgrade(thread);
+        timers.set(deadline, me)
+    });
+    woken().await;
+    if let Some(key) = alarm {
+        timers.cancel(key);
     }
 }
 

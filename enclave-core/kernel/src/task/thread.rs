@@ -19,7 +19,7 @@ bitflags::bitflags! {
         const SIGNAL = 1;
         /// The thread has to end.
         const EXIT = 2;
-        /// A program was started: memory and files have to be loaded anew.
+        /// The descriptor table was replaced.
         const RELOAD = 4;
     }
 }

@@ -5,7 +5,9 @@ mod signal;
 
 pub use signal::*;
 
-use crate::Sysno;
+use crate::structs::plain;
+use crate::{Sysno, Timespec};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `e_machine` of programs that run here.
 pub const ELF_MACHINE: u16 = 183;
@@ -13,6 +15,10 @@ pub const ELF_MACHINE: u16 = 183;
 pub const HARDWARE_CAPABILITIES: u32 = 3;
 /// `uname -m`, and `AT_PLATFORM`.
 pub const MACHINE: &str = "aarch64";
+/// Bytes of `struct epoll_event`: with padding before the data.
+pub const EPOLL_EVENT_SIZE: usize = 16;
+/// Where its data are.
+pub const EPOLL_DATA_OFFSET: usize = 8;
 
 /// The general registers of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +54,15 @@ impl Registers {
     pub const fn set_result(&mut self, value: isize) {
         let [x0, ..] = &mut self.x;
         *x0 = value.cast_unsigned() as u64;
+    }
+
+    /// What the result register holds.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn result(&self) -> usize {
+        {
+            let [x0, ..] = self.x;
+            x0 as usize
+        }
     }
 
     /// Arranges for the same system call to be made again on the next entry. `x0` is restored by
@@ -88,7 +103,21 @@ impl Registers {
     }
 }
 
+/// `(child_tid, tls)` from the fourth and fifth argument of `clone(2)`.
+pub const fn clone_tail(fourth: usize, fifth: usize) -> (usize, usize) {
+    (fifth, fourth)
+}
+
 /// The number of a call on this processor.
 pub const fn number_of(call: Sysno) -> Option<u16> {
     call.aarch64()
+}
+
+plain! {
+    /// `struct stat` of `aarch64`.
+    Stat (128) {
+        dev: u64, ino: u64, mode: u32, nlink: u32, uid: u32, gid: u32, rdev: u64, pad: u64, size: i64,
+        blksize: i32, pad2: i32, blocks: i64, atime: Timespec, mtime: Timespec, ctime: Timespec,
+        reserved: [u32; 2],
+    }
 }

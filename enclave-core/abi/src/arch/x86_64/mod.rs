@@ -5,7 +5,9 @@ mod signal;
 
 pub use signal::*;
 
-use crate::Sysno;
+use crate::structs::plain;
+use crate::{Sysno, Timespec};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `e_machine` of programs that run here.
 pub const ELF_MACHINE: u16 = 62;
@@ -13,6 +15,10 @@ pub const ELF_MACHINE: u16 = 62;
 pub const HARDWARE_CAPABILITIES: u32 = 0x178b_fbff;
 /// `uname -m`, and `AT_PLATFORM`.
 pub const MACHINE: &str = "x86_64";
+/// Bytes of `struct epoll_event`: packed here, as on 32-bit x86.
+pub const EPOLL_EVENT_SIZE: usize = 12;
+/// Where its data are.
+pub const EPOLL_DATA_OFFSET: usize = 4;
 
 /// [`Registers::entry`] after a system call whose registers nobody edited since: the platform may
 /// return by the short way, which loses `rcx` and `r11`.
@@ -82,6 +88,12 @@ impl Registers {
         self.rax = value.cast_unsigned() as u64;
     }
 
+    /// What the result register holds.
+    #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
+    pub const fn result(&self) -> usize {
+        self.rax as usize
+    }
+
     /// Arranges for the same system call to be made again on the next entry.
     #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
     pub const fn restart(&mut self, number: usize) {
@@ -127,7 +139,20 @@ impl Registers {
     }
 }
 
+/// `(child_tid, tls)` from the fourth and fifth argument of `clone(2)`.
+pub const fn clone_tail(fourth: usize, fifth: usize) -> (usize, usize) {
+    (fourth, fifth)
+}
+
 /// The number of a call on this processor.
 pub const fn number_of(call: Sysno) -> Option<u16> {
     call.x86_64()
+}
+
+plain! {
+    /// `struct stat` of `x86_64`.
+    Stat (144) {
+        dev: u64, ino: u64, nlink: u64, mode: u32, uid: u32, gid: u32, pad: u32, rdev: u64, size: i64,
+        blksize: i64, blocks: i64, atime: Timespec, mtime: Timespec, ctime: Timespec, reserved: [i64; 3],
+    }
 }

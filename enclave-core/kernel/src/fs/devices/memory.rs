@@ -63,6 +63,9 @@ device!(Null, "/dev/null", {
 });
 
 device!(Zero, "/dev/zero", {
+    fn maps_zeroes(&self) -> bool {
+        true
+    }
     fn read(&self, _: &mut Call<'_>, _: &OpenFile, _: u64, to: &mut Sink<'_>) -> SysResult {
         Ok(to.put_zeroes(to.room().min(BATCH_MAX))?)
     }

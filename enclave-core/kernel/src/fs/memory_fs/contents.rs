@@ -65,6 +65,11 @@ impl Contents {
         self.state.lock().size
     }
 
+    /// Gives a new, empty file its length.
+    pub(crate) fn set_size(&self, size: u64) {
+        self.state.lock().size = size.min(SIZE_MAX);
+    }
+
     /// Units of 512 bytes in use, what the image holds included.
     pub(crate) fn blocks(&self) -> u64 {
         let state = self.state.lock();

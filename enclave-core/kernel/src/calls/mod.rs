@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+//! System calls, one file a family; each handler reads like its man page.
+
+mod attributes;
+mod descriptors;
+mod epoll;
+mod events;
+mod futex;
+mod identity;
+mod io;
+mod mapping;
+mod names;
+mod poll;
+mod process;
+mod record_locks;
+mod signals;
+mod system;
+mod threads;
+mod time;
+mod timers;
+mod transfer;
+mod wait;
+mod waiting;
+
+pub(crate) use record_locks::release_record_locks;
+
+use crate::table::Row;
+
+/// The families and their calls, in the order of the documentation.
+pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
+    ("Reading and writing", io::CALLS),
+    ("Moving data", transfer::CALLS),
+    ("Descriptors", descriptors::CALLS),
+    ("Locks", record_locks::CALLS),
+    ("Names", names::CALLS),
+    ("Attributes", attributes::CALLS),
+    ("Memory", mapping::CALLS),
+    ("Processes", process::CALLS),
+    ("Waiting for processes", wait::CALLS),
+    ("Identity", identity::CALLS),
+    ("Signals", signals::CALLS),
+    ("Threads and scheduling", threads::CALLS),
+    ("Futexes", futex::CALLS),
+    ("Waiting for files", poll::CALLS),
+    ("Event polling", epoll::CALLS),
+    ("Event descriptors", events::CALLS),
+    ("Time", time::CALLS),
+    ("Timers", timers::CALLS),
+    ("System", system::CALLS),
+];

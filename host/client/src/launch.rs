@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+//! From a payload, an image and a workload to a running enclave.
+
+use crate::LaunchError;
+use crate::image::Image;
+use crate::machine::{Machine, MachineOptions, find_program};
+use crate::manifest::Workload;
+use crate::session::{Services, Session};
+use crate::words;
+use sha2::{Digest as _, Sha256};
+use std::env;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use strongroom_wire::boot::{Manifest, Record};
+
+/// Memory of the machine when the workload names none, in MiB.
+const MEMORY_DEFAULT_MIB: u64 = 1024;
+/// Memory for the kernel itself on top of what the workload asks for, in MiB.
+const MEMORY_KERNEL_MIB: u64 = 32;
+const MEBIBYTE: u64 = 1 << 20;
+/// Names of the payload beside this executable, and in a build's folder beside it.
+const PAYLOAD_PLACES: [&str; 3] = [
+    "strongroom-snp",
+    "../x86_64-unknown-none/release/strongroom-snp",
+    "../x86_64-unknown-none/debug/strongroom-snp",
+];
+
+/// What this launcher can offer. Shown to users, because it is no protection at all.
+pub const PLATFORM: &str = "simulated (QEMU TCG): no memory encryption, no attestation";
+
+/// Starts enclaves in QEMU, in software emulation.
+#[derive(Debug)]
+pub struct Launcher {
+    payload: PathBuf,
+    image: Option<Image>,
+    workload: Workload,
+    debug_log: Option<PathBuf>,
+}
+
+impl Launcher {
+    /// Launches this payload.
+    pub fn new(payload: impl Into<PathBuf>) -> Self {
+        Self {
+            payload: payload.into(),
+            image: None,
+            workload: Workload::default(),
+            debug_log: None,
+        }
+    }
+
+    /// Launches the payload that `$STRONGROOM_PAYLOAD` names, or the one near this executable.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError::NoPayload`] says where it was looked for.
+    pub fn with_default_payload() -> Result<Self, LaunchError> {
+        default_payload().map(Self::new)
+    }
+
+    /// The root file system.
+    #[must_use]
+    pub fn image(mut self, image: Image) -> Self {
+        self.image = Some(image);
+        self
+    }
+
+    /// The program, and what its host does for it.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.workload = workload;
+        self
+    }
+
+    /// Keeps the kernel's serial log in a file; only debug payloads write one.
+    #[must_use]
+    pub fn debug_log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.debug_log = Some(path.into());
+        self
+    }
+
+    /// SHA-256 over payload, manifest and root digest. It is the package's name, not a launch
+    /// measurement: no processor vouches for it.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError`] when a part is missing.
+    pub fn package_digest(&self) -> Result<[u8; 32], LaunchError> {
+        let image = self.image.as_ref().ok_or(LaunchError::NoRoot)?;
+        let mut kernel = Sha256::new();
+        let mut file = File::open(&self.payload).map_err(|_| self.no_payload())?;
+        io::copy(&mut file, &mut kernel).map_err(LaunchError::io("read the payload"))?;
+        package_digest(&kernel.finalize().into(), &self.workload.measured(), image.root_digest())
+    }
+
+    /// Starts the enclave's machine. The program runs once [`Session::run`] serves it.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError`] for missing parts, grants that cannot be opened, and QEMU's start.
+    pub fn start(self) -> Result<Session, LaunchError> {
+        let began = Instant::now();
+        let manifest = self.workload.measured();
+        if manifest.program.is_empty() {
+            return Err(LaunchError::NoProgram);
+        }
+        if !self.payload.is_file() {
+            return Err(self.no_payload());
+        }
+        let image = self.image.ok_or(LaunchError::NoRoot)?;
+        let root_digest = *image.root_digest();
+        let record = Record { root_digest, image_blocks: image.blocks(), manifest };
+        let record = record.encode().map_err(|_| LaunchError::ManifestTooLong)?;
+        let memory_mib = match self.workload.memory_max {
+            0 => MEMORY_DEFAULT_MIB,
+            bytes => bytes.div_ceil(MEBIBYTE) + MEMORY_KERNEL_MIB,
+        };
+        let qemu = env::var_os("STRONGROOM_QEMU").map(PathBuf::from);
+        let options = MachineOptions {
+            qemu: found(qemu.unwrap_or_else(|| "qemu-system-x86_64".into()))?,
+            payload: self.payload,
+            memory_mib,
+            debug_log: self.debug_log,
+            arguments: words::split(&env::var("STRONGROOM_QEMU_ARGS").unwrap_or_default()),
+        };
+        let services = Services {
+            image: Some(image),
+            directories: self.workload.directory_accesses(),
+            connects: self.workload.connects,
+            listens: self.workload.listens,
+        };
+        let (machine, stream) = Machine::start(&options, &record)?;
+        Session::with_machine(stream, services, machine, began)
+    }
+
+    fn no_payload(&self) -> LaunchError {
+        LaunchError::NoPayload { tried: vec![self.payload.clone()] }
+    }
+}
+
+/// The package digest of its parts' digests.
+fn package_digest(
+    kernel: &[u8; 32],
+    manifest: &Manifest,
+    root_digest: &[u8; 32],
+) -> Result<[u8; 32], LaunchError> {
+    let manifest = postcard::to_allocvec(manifest).map_err(|_| LaunchError::ManifestTooLong)?;
+    let mut hash = Sha256::new();
+    hash.update(b"strongroom-package-v1");
+    hash.update(kernel);
+    hash.update(Sha256::digest(&manifest));
+    hash.update(root_digest);
+    Ok(hash.finalize().into())
+}
+
+fn found(qemu: PathBuf) -> Result<PathBuf, LaunchError> {
+    find_program(&qemu).ok_or(LaunchError::NoQemu(qemu))
+}
+
+fn default_payload() -> Result<PathBuf, LaunchError> {
+    if let Some(payload) = env::var_os("STRONGROOM_PAYLOAD") {
+        return Ok(payload.into());
+    }
+    let executable = env::current_exe().map_err(LaunchError::io("find this executable"))?;
+    let folder = executable.parent().unwrap_or(Path::new("/"));
+    let tried: Vec<PathBuf> = PAYLOAD_PLACES.iter().map(|place| folder.join(place)).collect();
+    match tried.iter().find(|payload| payload.is_file()) {
+        Some(payload) => Ok(payload.clone()),
+        None => Err(LaunchError::NoPayload { tried }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The digest is published: this may gain cases, never change one.
+    #[test]
+    fn golden_package_digest_holds() {
+        let manifest = Manifest { program: "/bin/true".into(), ..Manifest::default() };
+        let digest = package_digest(&[1; 32], &manifest, &[2; 32]).unwrap();
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "09af97189e07af6f4e49075415576225d919248ef77968dc0feb01499601ca93");
+    }
+
+    #[test]
+    fn missing_parts_are_named() {
+        let workload = Workload { program: "/bin/true".into(), ..Workload::default() };
+        let launcher = Launcher::new("/nonexistent/payload").workload(workload);
+        assert!(matches!(launcher.start(), Err(LaunchError::NoPayload { .. })));
+        let launcher = Launcher::new("/proc/version");
+        assert!(matches!(launcher.start(), Err(LaunchError::NoProgram)));
+    }
+}

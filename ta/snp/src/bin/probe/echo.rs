@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+//! Entry, and the workload that echoes.
+
+use crate::{checks, costs};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use strongroom_snp::machine::{self, Payload, log};
+use strongroom_snp::{Progress, Workload};
+use strongroom_south::Clock as _;
+use strongroom_wire::Untrusted;
+use strongroom_wire::boot::Record;
+
+/// Called by the boot code.
+#[unsafe(no_mangle)]
+extern "C" fn payload_main(start_info: u64) -> ! {
+    // SAFETY: this is the one call, from the boot code.
+    unsafe { machine::start(start_info, build) }
+}
+
+fn build(machine: &'static Payload, record: Record) -> Option<Box<dyn Workload>> {
+    log::line(format_args!(
+        "probe: {} after {} ns",
+        record.manifest.program,
+        machine.monotonic_ns()
+    ));
+    checks::run(machine);
+    costs::run(machine);
+    Some(Box::new(Echo { messages: VecDeque::new(), ended: false }))
+}
+
+struct Echo {
+    messages: VecDeque<Vec<u8>>,
+    ended: bool,
+}
+
+impl Workload for Echo {
+    fn run(&mut self) -> Progress {
+        if self.ended { Progress::Ended } else { Progress::Idle { until_ns: None } }
+    }
+
+    fn take_message(&mut self) -> Option<Vec<u8>> {
+        self.messages.pop_front()
+    }
+
+    fn receive(&mut self, message: Untrusted<'_>) {
+        let bytes = message.reveal();
+        self.ended |= bytes == b"end";
+        self.messages.push_back(bytes.to_vec());
+    }
+}

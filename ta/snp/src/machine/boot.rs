@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+//! From the first Rust instruction to the main loop.
+
+use super::cpu::features::{self, Features};
+use super::halt::{Code, halt};
+use super::host::{link, pool};
+use super::memory::{device, direct, frames, image, table::PAGE};
+use super::{PAYLOAD, Payload, cpu, entropy, pump, time};
+use crate::Workload;
+use crate::frame_table::FrameTable;
+use crate::ranges::Ranges;
+use crate::start_info::{self, Physical, StartInfo};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::arch::global_asm;
+use core::ops::Range;
+use strongroom_wire::boot::{RECORD_MAX, Record};
+
+global_asm!(include_str!("boot.s"));
+
+/// Memory that the boot tables reach.
+const BOOT_REACH: u64 = 1 << 30;
+
+/// Makes the workload out of the boot record. None refuses the record.
+pub type Build = fn(&'static Payload, Record) -> Option<Box<dyn Workload>>;
+
+/// Boots and runs. `start_info` is the address that the loader left.
+///
+/// # Safety
+///
+/// Called once, by `boot.s` through the binary's `payload_main`.
+pub unsafe fn start(start_info: u64, build: Build) -> ! {
+    let features = features::detect().unwrap_or_else(|| halt(Code::BadProcessor));
+    let info = start_info::parse(&BootReach, start_info, RECORD_MAX as u64)
+        .unwrap_or_else(|_| halt(Code::BadStart));
+    // SAFETY: called once, at boot, as `start` itself is.
+    unsafe { take_memory(&features, &info) }.unwrap_or_else(|| halt(Code::NoMemory));
+    time::start(&features).unwrap_or_else(|| halt(Code::NoClock));
+    entropy::start(&features).unwrap_or_else(|_| halt(Code::NoEntropy));
+    let record = read_record(&info).unwrap_or_else(|| halt(Code::BadRecord));
+    link::start().unwrap_or_else(|| halt(Code::NoHost));
+    let workload = build(&PAYLOAD, record).unwrap_or_else(|| halt(Code::BadRecord));
+    pump::run(workload)
+}
+
+/// Physical memory through the boot tables.
+struct BootReach;
+
+impl Physical for BootReach {
+    fn read(&self, address: u64, to: &mut [u8]) -> bool {
+        let end = address.checked_add(to.len() as u64);
+        if end.is_none_or(|end| end > BOOT_REACH) {
+            return false;
+        }
+        // SAFETY: mapped by the boot tables; what lies there is plain bytes, copied once. `to` is on
+        // the stack of the image, which no loader data overlaps but a hostile loader's: then the
+        // bytes are as arbitrary as if it had written them elsewhere.
+        unsafe {
+            core::ptr::copy(direct::pointer::<u8>(address), to.as_mut_ptr(), to.len());
+        }
+        true
+    }
+}
+
+/// Builds the page tables, brings up the processor, and puts all free memory into the frame table.
+///
+/// # Safety
+///
+/// Called once.
+unsafe fn take_memory(features: &Features, info: &StartInfo) -> Option<()> {
+    let mut memory = info.memory.clone();
+    memory.remove(&(direct::PHYSICAL_END..u64::MAX)).ok()?;
+    let reachable = memory.clone();
+    let whole_record = reachable.iter().any(|range| contains(&range, &info.record));
+    if !whole_record || !reachable.iter().any(|range| contains(&range, &image::physical())) {
+        return None;
+    }
+    memory.remove(&image::physical()).ok()?;
+    memory.remove(&info.record).ok()?;
+    let mut early = Early::within(&memory)?;
+    let root = image::build(&reachable, features.gigabyte_pages, &mut || early.page())?;
+    // SAFETY: called once, with tables that map the image.
+    unsafe { cpu::start::start(features, root) };
+    device::keep_off(&info.occupied);
+    pool::start(early.take(pool::LENGTH)?);
+
+    let frames_end = memory.iter().map(|range| range.end).max()?.div_ceil(PAGE);
+    let table = early.take(frames_end.checked_mul(4)?.checked_next_multiple_of(PAGE)?)?;
+    let length = usize::try_from(frames_end).ok()?;
+    let start = direct::pointer::<u32>(table.start);
+    // SAFETY: taken just now, whole pages in the direct map.
+    unsafe { direct::zero(start.cast(), length_of(&table)) };
+    // SAFETY: zeroed, aligned, and nobody else's from now on.
+    let entries = unsafe { core::slice::from_raw_parts_mut(start, length) };
+    memory.remove(&early.used()).ok()?;
+    let fresh = memory.whole_units(PAGE.trailing_zeros()).ok()?;
+    let reserve = fresh.total().div_ceil(128).clamp(128, 1024);
+    let table = FrameTable::new(entries, fresh, usize::try_from(reserve).ok()?);
+    let fixed = length_of(&early.used()).saturating_add(length_of(&image::physical()));
+    frames::start(table, fixed);
+    Some(())
+}
+
+const fn length_of(range: &Range<u64>) -> usize {
+    range.end.saturating_sub(range.start) as usize
+}
+
+const fn contains(range: &Range<u64>, part: &Range<u64>) -> bool {
+    range.start <= part.start && part.end <= range.end
+}
+
+/// Memory for what is needed before there are frames: the front of the largest range in reach of
+/// the boot tables.
+struct Early {
+    start: u64,
+    next: u64,
+    end: u64,
+}
+
+impl Early {
+    fn within(memory: &Ranges) -> Option<Self> {
+        let mut reach = memory.clone();
+        reach.remove(&(BOOT_REACH..u64::MAX)).ok()?;
+        let largest = reach.iter().max_by_key(|range| range.end.saturating_sub(range.start))?;
+        let start = largest.start.checked_next_multiple_of(PAGE)?;
+        Some(Self { start, next: start, end: largest.end })
+    }
+
+    fn take(&mut self, length: u64) -> Option<Range<u64>> {
+        let end = self.next.checked_add(length).filter(|end| *end <= self.end)?;
+        Some(core::mem::replace(&mut self.next, end)..end)
+    }
+
+    fn page(&mut self) -> Option<u64> {
+        let page = self.take(PAGE)?.start;
+        // SAFETY: taken just now; the boot tables map it where the direct map will be.
+        unsafe { direct::zero_page(page) };
+        Some(page)
+    }
+
+    const fn used(&self) -> Range<u64> {
+        self.start..self.next
+    }
+}
+
+/// Copies the boot record once, and decodes the copy.
+fn read_record(info: &StartInfo) -> Option<Record> {
+    let length = length_of(&info.record);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).ok()?;
+    bytes.resize(length, 0_u8);
+    let from = direct::pointer::<u8>(info.record.start);
+    // SAFETY: `take_memory` made sure that the record lies in the direct map and in no frame.
+    unsafe { core::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), length) };
+    Record::decode(&bytes).ok()
+}

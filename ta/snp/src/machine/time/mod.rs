@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+//! Time: the clock that only orders events, the tick, and waiting.
+//!
+//! The clock is the time stamp counter. Its rate is what the processor says, or else what the
+//! host's PIT makes of it; the kernel's contract allows the host to choose it.
+
+pub(crate) mod apic;
+mod pit;
+
+use super::Payload;
+use super::cpu::features::Features;
+use crate::timescale::Timescale;
+use apic::Apic;
+use core::arch::x86_64::_rdtsc;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Once;
+use strongroom_south::Clock;
+use x86_64::instructions::interrupts;
+
+/// Time between two ticks while user mode runs.
+const TICK_NS: u64 = 4_000_000;
+/// How long the timer is watched to learn its rate.
+const WATCHED_NS: u64 = 500_000;
+
+struct Source {
+    start: u64,
+    scale: Timescale,
+    timer: Timescale,
+}
+
+static SOURCE: Once<Source> = Once::new();
+static LATEST_NS: AtomicU64 = AtomicU64::new(0);
+
+/// The counter.
+pub(crate) fn counter() -> u64 {
+    // SAFETY: every 64-bit processor has the instruction, and it only reads.
+    unsafe { _rdtsc() }
+}
+
+/// Learns the rates of counter and timer. None when there is no telling.
+pub(crate) fn start(features: &Features) -> Option<()> {
+    let start = counter();
+    let apic = Apic::start(features)?;
+    apic.count_from_the_top();
+    let timer_start = apic.count();
+    let watched_start = counter();
+    let scale = match features.tsc_hertz.and_then(Timescale::new) {
+        Some(scale) => {
+            let ticks = scale.ticks(WATCHED_NS);
+            while counter().wrapping_sub(watched_start) < ticks {}
+            scale
+        }
+        None => pit::measure_counter()?,
+    };
+    let watched_ns = scale.nanoseconds(counter().wrapping_sub(watched_start));
+    let timer_ticks = u64::from(timer_start.wrapping_sub(apic.count()));
+    let hertz = timer_ticks.checked_mul(1_000_000_000)?.checked_div(watched_ns)?;
+    let timer = Timescale::new(hertz)?;
+    SOURCE.call_once(|| Source { start, scale, timer });
+    tick();
+    Some(())
+}
+
+/// Starts the tick.
+fn tick() {
+    arm(TICK_NS, Apic::periodic);
+}
+
+fn arm(nanoseconds: u64, mode: impl FnOnce(&Apic, u32)) {
+    if let (Some(source), Some(apic)) = (SOURCE.get(), Apic::get()) {
+        let ticks = source.timer.ticks(nanoseconds);
+        mode(apic, u32::try_from(ticks).unwrap_or(u32::MAX).max(1));
+    }
+}
+
+/// Waits for an interrupt: the host's, or the timer's at `until_ns`. May return early.
+pub(crate) fn wait(until_ns: Option<u64>) {
+    match until_ns {
+        Some(until_ns) => {
+            let now = super::PAYLOAD.monotonic_ns();
+            if until_ns <= now {
+                return;
+            }
+            arm(until_ns.wrapping_sub(now), Apic::one_shot);
+        }
+        None => arm(0, |apic, _| apic.stop()),
+    }
+    interrupts::enable_and_hlt();
+    interrupts::disable();
+    tick();
+}
+
+impl Clock for Payload {
+    fn monotonic_ns(&self) -> u64 {
+        let Some(source) = SOURCE.get() else { return 0 };
+        let now = source.scale.nanoseconds(counter().wrapping_sub(source.start));
+        now.max(LATEST_NS.fetch_max(now, Ordering::Relaxed))
+    }
+}

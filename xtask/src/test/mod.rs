@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+//! `cargo xtask test`: one command, everything that has to hold.
+
+mod case;
+mod cases;
+mod client;
+mod compare;
+mod native;
+mod oracle;
+mod programs;
+mod tally;
+
+use std::{process::Command, time::Instant};
+
+use anyhow::Result;
+
+pub(crate) use oracle::check_oracle;
+
+use crate::{
+    build::Built,
+    process,
+    setup::{self, Wants},
+    tidy,
+    toolchain::{ARM_TARGET, PAYLOAD_TARGET, Route, cargo},
+    workspace::Workspace,
+};
+use case::{Case, read_cases};
+use programs::Program;
+use tally::{Outcome, Tally};
+
+/// What to test.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Also run what takes long
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Also run the cases of stages that are switched off
+    #[arg(long)]
+    pub(crate) all_stages: bool,
+    /// Install nothing: list what is missing, and fail if something is
+    #[arg(long)]
+    pub(crate) no_install: bool,
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases) or a part of the name of
+    /// a case or test program
+    #[arg(value_name = "FILTER")]
+    pub(crate) filters: Vec<String>,
+}
+
+/// Names of the steps, for filters.
+const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases"];
+
+/// Runs the suite; true when everything passed.
+pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool> {
+    let tally = Tally::default();
+    let programs = chosen_programs(workspace, options)?;
+    let cases = chosen_cases(workspace, options)?;
+    if !options.filters.is_empty() && programs.is_empty() && cases.is_empty() {
+        let unknown = |filter: &&String| !STEPS.contains(&filter.as_str());
+        if let Some(filter) = options.filters.iter().find(unknown) {
+            anyhow::bail!("`{filter}` is no step and in no case's name");
+        }
+    }
+    setup::setup(workspace, Wants::ALL, options.no_install)?;
+    check_sources(workspace, options, &tally);
+    if !(programs.is_empty() && cases.is_empty()) {
+        let started = Instant::now();
+        match Built::make(workspace) {
+            Ok(built) => {
+                tally.add("build", &Outcome::Passed, Some(started.elapsed()));
+                run_in_payload(workspace, &built, programs, cases, &tally);
+            }
+            Err(error) => {
+                let how = Outcome::Failed(format!("{error:#}"));
+                tally.add("build", &how, Some(started.elapsed()));
+            }
+        }
+    }
+    Ok(tally.finish())
+}
+
+fn run_in_payload(
+    workspace: &Workspace,
+    built: &Built,
+    programs: Vec<Program>,
+    cases: Vec<Case>,
+    tally: &Tally,
+) {
+    if !programs.is_empty()
+        && let Err(error) = programs::run_all(workspace, Some(built), programs, tally)
+    {
+        tally.add("programs", &Outcome::Failed(format!("{error:#}")), None);
+    }
+    if let Err(error) = cases::run_all(workspace, built, cases, tally) {
+        tally.add("cases", &Outcome::Failed(format!("{error:#}")), None);
+    }
+}
+
+impl Options {
+    fn wants_step(&self, step: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| filter == step)
+    }
+
+    fn wants(&self, step: &str, name: &str) -> bool {
+        let in_name = |filter: &String| !STEPS.contains(&filter.as_str()) && name.contains(filter);
+        self.wants_step(step) || self.filters.iter().any(in_name)
+    }
+}
+
+fn chosen_programs(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
+    let mut programs = programs::read_table(workspace)?;
+    programs.retain(|program| {
+        (options.full || !program.full) && options.wants("programs", &program.name)
+    });
+    Ok(programs)
+}
+
+fn chosen_cases(workspace: &Workspace, options: &Options) -> Result<Vec<Case>> {
+    let mut cases = read_cases(&workspace.root.join("xtest/cases"), options.all_stages)?;
+    cases.retain(|case| (options.full || !case.full) && options.wants("cases", &case.name));
+    Ok(cases)
+}
+
+/// The steps that need no machine of ours.
+fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
+    let step = |name: &str, label: &str, check: &dyn Fn() -> Result<()>| {
+        if !options.wants_step(name) {
+            return;
+        }
+        let started = Instant::now();
+        let outcome = match check() {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        tally.add(label, &outcome, Some(started.elapsed()));
+    };
+    let quiet = |command: &mut Command| process::run_quietly(command).map(|_| ());
+    step("fmt", "fmt", &|| quiet(cargo(workspace).args(["fmt", "--all", "--check"])));
+    step("clippy", "clippy (host)", &|| {
+        quiet(cargo(workspace).args(["clippy", "--all-targets", "--", "-D", "warnings"]))
+    });
+    if workspace.has("ta/snp") {
+        step("clippy", "clippy (payload)", &|| {
+            let mut command = on_target(workspace, "clippy", PAYLOAD_TARGET)?;
+            command.args(["--package", "strongroom-snp", "--", "-D", "warnings"]);
+            quiet(&mut command)
+        });
+    }
+    step("clippy", "check enclave-core for aarch64", &|| {
+        let mut command = on_target(workspace, "check", ARM_TARGET)?;
+        for package in tidy::shipped_core_packages(workspace)? {
+            command.args(["--package", &package]);
+        }
+        quiet(&mut command)
+    });
+    step("unit", "unit tests", &|| quiet(cargo(workspace).arg("test")));
+    step("tidy", "tidy", &|| tidy::check(workspace));
+}
+
+fn on_target(workspace: &Workspace, subcommand: &str, target: &str) -> Result<Command> {
+    let route = Route::to(target)
+        .ok_or_else(|| anyhow::anyhow!("no compiler for {target}: run cargo xtask setup"))?;
+    Ok(route.cargo(workspace, subcommand, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(filters: &[&str]) -> Options {
+        let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        Options { full: false, all_stages: false, no_install: false, filters }
+    }
+
+    #[test]
+    fn filters_choose_steps_or_names() {
+        assert!(options(&[]).wants("cases", "busybox-sh"));
+        assert!(options(&["cases"]).wants("cases", "busybox-sh"));
+        assert!(!options(&["cases"]).wants_step("fmt"));
+        assert!(options(&["busybox"]).wants("cases", "busybox-sh"));
+        assert!(!options(&["python"]).wants("cases", "busybox-sh"));
+        assert!(!options(&["fmt"]).wants("cases", "fmt-like"));
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+//! Which package may build on which: the arrows between the top-level folders.
+
+use super::Package;
+
+/// For packages under the first path: workspace folders they may depend on. The first rule that
+/// fits counts; a path ending in `/` stands for everything below it.
+const RULES: &[(&str, &[&str])] = &[
+    ("enclave-core/abi", &[]),
+    ("enclave-core/south", &[]),
+    ("enclave-core/wire", &[]),
+    ("enclave-core/kernel", &["enclave-core/abi", "enclave-core/south", "enclave-core/wire"]),
+    (
+        "enclave-core/fake",
+        &["enclave-core/abi", "enclave-core/kernel", "enclave-core/south", "enclave-core/wire"],
+    ),
+    (
+        "ta/",
+        &[
+            "attestation/evidence",
+            "enclave-core/abi",
+            "enclave-core/kernel",
+            "enclave-core/south",
+            "enclave-core/wire",
+            "ta/",
+        ],
+    ),
+    ("attestation/evidence", &[]),
+    ("attestation/", &["attestation/", "enclave-core/wire"]),
+    ("host/client", &["attestation/", "enclave-core/abi", "enclave-core/wire"]),
+    ("host/", &["attestation/", "enclave-core/wire", "host/"]),
+    ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
+    ("examples", &["examples", "host/client", "sdk"]),
+    ("xtest", &["attestation/", "enclave-core/", "host/", "sdk", "ta/", "xtest"]),
+    ("xtask", &[]),
+];
+
+/// Dependencies that point the wrong way.
+pub(super) fn problems(packages: &[Package]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for package in packages {
+        let Some((_, allowed)) = RULES.iter().find(|(from, _)| covers(from, &package.folder))
+        else {
+            problems.push(format!("{}: no rule says what it may depend on", package.folder));
+            continue;
+        };
+        for to in package.dependencies.iter().filter_map(|one| one.folder.as_ref()) {
+            if !allowed.iter().any(|allowed| covers(allowed, to)) {
+                problems.push(format!("{}: must not depend on {to}", package.folder));
+            }
+        }
+    }
+    problems
+}
+
+fn covers(rule: &str, folder: &str) -> bool {
+    let Some(rest) = folder.strip_prefix(rule) else { return false };
+    rule.ends_with('/') || rest.is_empty() || rest.starts_with('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::Dependency;
+
+    fn package(folder: &str, to: &str) -> Package {
+        let dependency =
+            Dependency { name: "x".to_owned(), folder: Some(to.to_owned()), optional: false };
+        Package { name: "p".to_owned(), folder: folder.to_owned(), dependencies: vec![dependency] }
+    }
+
+    #[test]
+    fn allowed_arrows_pass() {
+        for (from, to) in [
+            ("enclave-core/kernel", "enclave-core/wire"),
+            ("enclave-core/fake", "enclave-core/kernel"),
+            ("ta/snp", "enclave-core/kernel"),
+            ("host/cli", "host/client"),
+            ("examples/hello", "host/client"),
+        ] {
+            assert_eq!(problems(&[package(from, to)]), Vec::<String>::new(), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn forbidden_arrows_are_found() {
+        for (from, to) in [
+            ("enclave-core/abi", "enclave-core/wire"),
+            ("enclave-core/kernel", "enclave-core/fake"),
+            ("enclave-core/kernel", "host/client"),
+            ("ta/snp", "enclave-core/fake"),
+            ("ta/snp", "xtask"),
+            ("attestation/verifier", "host/client"),
+            ("host/client", "host/cli"),
+            ("examples/hello", "enclave-core/wire"),
+            ("surprise", "xtask"),
+        ] {
+            assert_eq!(problems(&[package(from, to)]).len(), 1, "{from} -> {to}");
+        }
+    }
+}
