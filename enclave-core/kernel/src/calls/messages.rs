@@ -5,8 +5,8 @@ use crate::calls::sockets::{AddressOut, read_address};
 use crate::fs::OpenFile;
 use crate::net::address::{Name, UnixName};
 use crate::net::{
-    ControlBuffer, Direction, Label, Outgoing, Received, Socket, SocketKind, Want,
-    own_credentials, probe, read_control,
+    ControlBuffer, Direction, Label, Outgoing, Received, Socket, SocketKind, Want, own_credentials,
+    probe, read_control,
 };
 use crate::outcome::{Stop, SysResult};
 use crate::table::{Row, row};
@@ -220,10 +220,8 @@ fn receive_one(
     let mut patience = socket.patience(open, Direction::Receive, dont_wait);
     patience.timeout_ns = how.timeout_ns.or(patience.timeout_ns);
     let peek = flags.contains(Flags::PEEK);
-    let whole = how.whole
-        && flags.contains(Flags::WAIT_ALL)
-        && !peek
-        && socket.kind == SocketKind::Stream;
+    let whole =
+        how.whole && flags.contains(Flags::WAIT_ALL) && !peek && socket.kind == SocketKind::Stream;
     let want = Want { peek, whole, credentials: false };
     socket.protocol.receive(call, socket, &patience, to, want)
 }
@@ -332,8 +330,7 @@ fn recvmmsg(
         Some(timeout) => Some(nanoseconds(timeout)?),
         None => None,
     };
-    let mut how =
-        Receiving { flags: Flags::from_bits_truncate(flags), timeout_ns, whole: false };
+    let mut how = Receiving { flags: Flags::from_bits_truncate(flags), timeout_ns, whole: false };
     let count = (count as usize).min(MESSAGES_MAX);
     while call.progress.done < count {
         if call.progress.done > 0 && how.flags.contains(Flags::WAIT_FOR_ONE) {

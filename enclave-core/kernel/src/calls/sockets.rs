@@ -2,9 +2,7 @@
 //! Sockets: making, naming, connecting them, and their options. Sending and receiving is in
 //! [`super::messages`].
 
-use crate::net::address::{
-    ADDRESS_MAX, AF_INET, AF_INET6, AF_UNIX, Domain, Name,
-};
+use crate::net::address::{ADDRESS_MAX, AF_INET, AF_INET6, AF_UNIX, Domain, Name};
 use crate::net::{Direction, Shutdown, Socket, SocketKind, options, probe};
 use crate::outcome::SysResult;
 use crate::table::{Row, row};

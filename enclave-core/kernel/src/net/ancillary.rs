@@ -108,11 +108,7 @@ impl Drop for Rights {
 pub(crate) fn own_credentials(call: &Call<'_>) -> SocketCredentials {
     let process = &call.thread.process;
     let credentials = process.credentials.lock();
-    SocketCredentials {
-        pid: process.pid.cast_signed(),
-        uid: credentials.uid,
-        gid: credentials.gid,
-    }
+    SocketCredentials { pid: process.pid.cast_signed(), uid: credentials.uid, gid: credentials.gid }
 }
 
 /// Reads a sender's control messages.
@@ -122,8 +118,7 @@ pub(crate) fn own_credentials(call: &Call<'_>) -> SocketCredentials {
 /// `EINVAL` for malformed or unknown ones, `EBADF`, `EPERM` for credentials of others,
 /// `ETOOMANYREFS` when too many files are on their way, `ENOBUFS` when there is too much.
 pub(crate) fn read_control(call: &Call<'_>, at: usize, length: usize) -> SysResult<Label> {
-    let mut label =
-        Label { source: None, credentials: own_credentials(call), rights: None };
+    let mut label = Label { source: None, credentials: own_credentials(call), rights: None };
     if length > CONTROL_MAX {
         return Err(Errno::ENOBUFS.into());
     }
@@ -186,8 +181,7 @@ impl<'a> Iterator for Messages<'a> {
         let (head, _) = self.0.split_first_chunk::<HEADER>()?;
         let (words, _) = head.as_chunks::<4>();
         let [low, high, level, kind] = *words else { return None };
-        let length =
-            u64::from(u32::from_ne_bytes(low)) | u64::from(u32::from_ne_bytes(high)) << 32;
+        let length = u64::from(u32::from_ne_bytes(low)) | u64::from(u32::from_ne_bytes(high)) << 32;
         let header = ControlHeader {
             length,
             level: i32::from_ne_bytes(level),

@@ -40,11 +40,7 @@ impl Connection {
     ) -> (Self, Self) {
         let forth = Channel::new(Arc::clone(other), Arc::clone(one));
         let back = Channel::new(Arc::clone(one), Arc::clone(other));
-        let near = Self {
-            incoming: Arc::clone(&back),
-            outgoing: Arc::clone(&forth),
-            discipline,
-        };
+        let near = Self { incoming: Arc::clone(&back), outgoing: Arc::clone(&forth), discipline };
         (near, Self { incoming: forth, outgoing: back, discipline })
     }
 
@@ -59,9 +55,7 @@ impl Connection {
     ) -> SysResult {
         match self.discipline {
             Discipline::UnixPackets => self.outgoing.send_message(call, patience, from, label),
-            Discipline::UnixStream => {
-                self.outgoing.send_stream(call, patience, from, label, whole)
-            }
+            Discipline::UnixStream => self.outgoing.send_stream(call, patience, from, label, whole),
             Discipline::Tcp => self.send_tcp(call, patience, from, label, whole),
         }
     }

@@ -11,7 +11,6 @@
 
 use crate::host::{Reply, Ticket};
 use crate::kernel::Kernel;
-use crate::net::Network;
 use crate::net::connection::{Connection, Discipline};
 use crate::sync::{EpollWaker, WaitQueue, Waiter};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -108,18 +107,27 @@ pub(crate) fn listen_grant_for(manifest: &Manifest, port: u16) -> Option<u16> {
     u16::try_from(manifest.listens.iter().position(|grant| grant.port == port)?).ok()
 }
 
-impl Network {
-    /// Hosts that are granted by name, with the addresses that lead to them: for `/etc/hosts`.
-    pub(crate) fn granted_hosts(manifest: &Manifest) -> Vec<(IpAddr, String)> {
-        let mut hosts: Vec<(IpAddr, String)> = Vec::new();
-        for grant in &manifest.connects {
-            let numeric = grant.host.parse::<IpAddr>().is_ok() || grant.host == "localhost";
-            let known = hosts.iter().any(|(_, host)| *host == grant.host);
-            if !numeric && !known && let Some(ip) = address_of(manifest, &grant.host) {
-                hosts.push((ip, grant.host.clone()));
-            }
+/// Hosts that are granted by name, with the addresses that lead to them.
+fn named_hosts(manifest: &Manifest) -> Vec<(IpAddr, String)> {
+    let mut hosts: Vec<(IpAddr, String)> = Vec::new();
+    for grant in &manifest.connects {
+        let numeric = grant.host.parse::<IpAddr>().is_ok() || grant.host == "localhost";
+        let known = hosts.iter().any(|(_, host)| *host == grant.host);
+        if !numeric
+            && !known
+            && let Some(ip) = address_of(manifest, &grant.host)
+        {
+            hosts.push((ip, grant.host.clone()));
         }
-        hosts
+    }
+    hosts
+}
+
+impl Kernel {
+    /// Hosts that are granted by name, with the addresses under which programs reach them: lines
+    /// for `/etc/hosts`.
+    pub fn granted_hosts(&self) -> Vec<(IpAddr, String)> {
+        named_hosts(&self.manifest)
     }
 }
 
@@ -207,8 +215,7 @@ impl Link {
         };
         let number = kernel.next_number();
         let state = Mutex::new(state);
-        let link =
-            Arc::new_cyclic(|me| Self { me: Weak::clone(me), kernel, number, far, state });
+        let link = Arc::new_cyclic(|me| Self { me: Weak::clone(me), kernel, number, far, state });
         let object: Arc<dyn EpollWaker> = Arc::<Self>::clone(&link);
         own_queue.register(&link.waiter());
         kernel.net.outside.keep(number, object);
@@ -374,7 +381,7 @@ mod tests {
         assert_eq!(find("198.18.0.3:443"), None);
         assert_eq!(find("10.0.0.8:1"), Some(3));
         assert_eq!(find("127.0.0.1:6379"), Some(4));
-        let hosts = Network::granted_hosts(&manifest);
+        let hosts = named_hosts(&manifest);
         assert_eq!(hosts, [("198.18.0.2".parse().unwrap(), String::from("db.example"))]);
     }
 

@@ -3,9 +3,7 @@
 
 use crate::fs::Ready;
 use crate::kernel::Kernel;
-use crate::net::address::{
-    Domain, Name, destination, is_local, parse_inet, source_for, wildcard,
-};
+use crate::net::address::{Domain, Name, destination, is_local, parse_inet, source_for, wildcard};
 use crate::net::connection::{Connection, Discipline, Listener};
 use crate::net::host::{self, grant_for, listen_grant_for, own_address};
 use crate::net::listening::Outlet;
@@ -250,8 +248,7 @@ impl TcpSocket {
         binding.listen(&arrivals)?;
         let grant = listen_grant_for(&self.kernel.manifest, port)
             .filter(|_| self.kernel.net.outside.claim_port(port));
-        let outlet =
-            grant.map(|grant| Outlet::open(self.kernel, &arrivals, grant, port, backlog));
+        let outlet = grant.map(|grant| Outlet::open(self.kernel, &arrivals, grant, port, backlog));
         state.stage = Stage::Listening(arrivals, outlet);
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! connection to a granted address and port is one that the host makes; a socket that listens on a
 //! granted port also accepts what the host accepted. A host that is granted by name has the address
 //! 198.18.0.N, N being one more than the grant's index among the manifest's connects
-//! ([`Network::granted_hosts`]), so that a line in `/etc/hosts` leads there. Everything else is
+//! ([`Kernel::granted_hosts`]), so that a line in `/etc/hosts` leads there. Everything else is
 //! unreachable.
 
 mod ancillary;

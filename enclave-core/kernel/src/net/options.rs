@@ -61,41 +61,41 @@ const REMEMBERED: &[(i32, i32, i32)] = &[
     (SOL_SOCKET, 12, 0), // PRIORITY
     (SOL_SOCKET, SO_REUSEPORT, 0),
     (SOL_SOCKET, SO_PASSCRED, 0),
-    (SOL_SOCKET, 18, 1), // RCVLOWAT
-    (SOL_SOCKET, 29, 0), // TIMESTAMP
-    (SOL_SOCKET, 36, 0), // MARK
-    (SOL_SOCKET, 40, 0), // RXQ_OVFL
-    (SOL_SOCKET, 46, 0), // BUSY_POLL
-    (SOL_TCP, 1, 0),     // NODELAY
+    (SOL_SOCKET, 18, 1),  // RCVLOWAT
+    (SOL_SOCKET, 29, 0),  // TIMESTAMP
+    (SOL_SOCKET, 36, 0),  // MARK
+    (SOL_SOCKET, 40, 0),  // RXQ_OVFL
+    (SOL_SOCKET, 46, 0),  // BUSY_POLL
+    (SOL_TCP, 1, 0),      // NODELAY
     (SOL_TCP, 2, 65_483), // MAXSEG
-    (SOL_TCP, 3, 0),     // CORK
-    (SOL_TCP, 4, 7200),  // KEEPIDLE
-    (SOL_TCP, 5, 75),    // KEEPINTVL
-    (SOL_TCP, 6, 9),     // KEEPCNT
-    (SOL_TCP, 7, 6),     // SYNCNT
-    (SOL_TCP, 8, 60),    // LINGER2
-    (SOL_TCP, 9, 0),     // DEFER_ACCEPT
-    (SOL_TCP, 10, 0),    // WINDOW_CLAMP
-    (SOL_TCP, 12, 1),    // QUICKACK
-    (SOL_TCP, 18, 0),    // USER_TIMEOUT
-    (SOL_TCP, 23, 0),    // FASTOPEN
-    (SOL_TCP, 25, -1),   // NOTSENT_LOWAT
-    (SOL_IP, 1, 0),      // TOS
-    (SOL_IP, 2, 64),     // TTL
-    (SOL_IP, 8, 0),      // PKTINFO
-    (SOL_IP, 10, 1),     // MTU_DISCOVER
-    (SOL_IP, 11, 0),     // RECVERR
-    (SOL_IP, 12, 0),     // RECVTTL
-    (SOL_IP, 13, 0),     // RECVTOS
-    (SOL_IP, 15, 0),     // FREEBIND
-    (SOL_IP, 24, 0),     // BIND_ADDRESS_NO_PORT
-    (SOL_IP, 33, 1),     // MULTICAST_TTL
-    (SOL_IP, 34, 1),     // MULTICAST_LOOP
-    (SOL_IPV6, 16, 64),  // UNICAST_HOPS
-    (SOL_IPV6, 18, 1),   // MULTICAST_HOPS
-    (SOL_IPV6, 19, 1),   // MULTICAST_LOOP
-    (SOL_IPV6, 23, 1),   // MTU_DISCOVER
-    (SOL_IPV6, 25, 0),   // RECVERR
+    (SOL_TCP, 3, 0),      // CORK
+    (SOL_TCP, 4, 7200),   // KEEPIDLE
+    (SOL_TCP, 5, 75),     // KEEPINTVL
+    (SOL_TCP, 6, 9),      // KEEPCNT
+    (SOL_TCP, 7, 6),      // SYNCNT
+    (SOL_TCP, 8, 60),     // LINGER2
+    (SOL_TCP, 9, 0),      // DEFER_ACCEPT
+    (SOL_TCP, 10, 0),     // WINDOW_CLAMP
+    (SOL_TCP, 12, 1),     // QUICKACK
+    (SOL_TCP, 18, 0),     // USER_TIMEOUT
+    (SOL_TCP, 23, 0),     // FASTOPEN
+    (SOL_TCP, 25, -1),    // NOTSENT_LOWAT
+    (SOL_IP, 1, 0),       // TOS
+    (SOL_IP, 2, 64),      // TTL
+    (SOL_IP, 8, 0),       // PKTINFO
+    (SOL_IP, 10, 1),      // MTU_DISCOVER
+    (SOL_IP, 11, 0),      // RECVERR
+    (SOL_IP, 12, 0),      // RECVTTL
+    (SOL_IP, 13, 0),      // RECVTOS
+    (SOL_IP, 15, 0),      // FREEBIND
+    (SOL_IP, 24, 0),      // BIND_ADDRESS_NO_PORT
+    (SOL_IP, 33, 1),      // MULTICAST_TTL
+    (SOL_IP, 34, 1),      // MULTICAST_LOOP
+    (SOL_IPV6, 16, 64),   // UNICAST_HOPS
+    (SOL_IPV6, 18, 1),    // MULTICAST_HOPS
+    (SOL_IPV6, 19, 1),    // MULTICAST_LOOP
+    (SOL_IPV6, 23, 1),    // MTU_DISCOVER
+    (SOL_IPV6, 25, 0),    // RECVERR
     (SOL_IPV6, IPV6_V6ONLY, 0),
     (SOL_IPV6, 49, 0), // RECVPKTINFO
     (SOL_IPV6, 51, 0), // RECVHOPLIMIT
@@ -154,9 +154,9 @@ impl Options {
 fn check_level(socket: &Socket, level: i32) -> Result<(), Errno> {
     let tcp = socket.kind == SocketKind::Stream;
     match (level, socket.domain) {
-        (SOL_SOCKET, _)
-        | (SOL_IP, Domain::Inet | Domain::Inet6)
-        | (SOL_IPV6, Domain::Inet6) => Ok(()),
+        (SOL_SOCKET, _) | (SOL_IP, Domain::Inet | Domain::Inet6) | (SOL_IPV6, Domain::Inet6) => {
+            Ok(())
+        }
         (_, Domain::Unix) => Err(Errno::EOPNOTSUPP),
         (SOL_TCP, Domain::Inet | Domain::Inet6) if tcp => Ok(()),
         (_, Domain::Inet | Domain::Inet6) => Err(Errno::ENOPROTOOPT),
@@ -180,8 +180,7 @@ fn int_or_byte(level: i32, bytes: &[u8]) -> Result<i32, Errno> {
 fn timeout(bytes: &[u8]) -> Result<Option<u64>, Errno> {
     let (words, _) = bytes.as_chunks::<8>();
     let [seconds, microseconds, ..] = words else { return Err(Errno::EINVAL) };
-    let (seconds, microseconds) =
-        (i64::from_ne_bytes(*seconds), i64::from_ne_bytes(*microseconds));
+    let (seconds, microseconds) = (i64::from_ne_bytes(*seconds), i64::from_ne_bytes(*microseconds));
     let microseconds = u64::try_from(microseconds).ok().filter(|part| *part < 1_000_000);
     let microseconds = microseconds.ok_or(Errno::EDOM)?;
     // A negative time is none at all: the call fails at once, after one nanosecond.
@@ -192,10 +191,8 @@ fn timeout(bytes: &[u8]) -> Result<Option<u64>, Errno> {
 
 fn timeout_bytes(timeout_ns: Option<u64>) -> Vec<u8> {
     let total = timeout_ns.unwrap_or(0).cast_signed();
-    let value = Timeval {
-        seconds: total / 1_000_000_000,
-        microseconds: total % 1_000_000_000 / 1000,
-    };
+    let value =
+        Timeval { seconds: total / 1_000_000_000, microseconds: total % 1_000_000_000 / 1000 };
     value.as_bytes().to_vec()
 }
 
@@ -274,9 +271,7 @@ pub(crate) fn value(socket: &Socket, level: i32, name: i32) -> Result<Vec<u8>, E
     check_level(socket, level)?;
     let number = match (level, name) {
         (SOL_SOCKET, SO_TYPE) => socket.kind as i32,
-        (SOL_SOCKET, SO_ERROR) => {
-            socket.protocol.take_error().map_or(0, |errno| errno as i32)
-        }
+        (SOL_SOCKET, SO_ERROR) => socket.protocol.take_error().map_or(0, |errno| errno as i32),
         (SOL_SOCKET, SO_ACCEPTCONN) => i32::from(socket.protocol.is_listening()),
         (SOL_SOCKET, SO_DOMAIN) => i32::from(socket.domain.number()),
         (SOL_SOCKET, SO_PROTOCOL) => match (socket.domain, socket.kind) {

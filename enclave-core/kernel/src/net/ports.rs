@@ -276,8 +276,8 @@ mod tests {
     fn ephemeral_ports_lie_in_their_range_until_none_is_left() {
         let ports = ports();
         let mut held = Vec::new();
-        for _ in 0..EPHEMERAL_COUNT {
-            let binding = ports.claim(claim("0.0.0.0:0"), 7, Weak::new()).unwrap();
+        for start in 0..u64::from(EPHEMERAL_COUNT) {
+            let binding = ports.claim(claim("0.0.0.0:0"), start, Weak::new()).unwrap();
             assert!((32_768..61_000).contains(&binding.port));
             held.push(binding);
         }

@@ -5,8 +5,8 @@
 //! message. UNIX sockets of all types, TCP over loopback, UDP, and granted host sockets are all
 //! made of these.
 
-use crate::net::ancillary::{Label, Rights};
 use crate::net::address::Name;
+use crate::net::ancillary::{Label, Rights};
 use crate::net::patience::Patience;
 use crate::outcome::SysResult;
 use crate::sync::WaitQueue;
@@ -329,8 +329,7 @@ impl Channel {
         loop {
             let mut state = self.state.lock();
             if state.stretches.is_empty() {
-                if to.room() == 0 || received.count > 0 && (state.ended || patience.is_over(call))
-                {
+                if to.room() == 0 || received.count > 0 && (state.ended || patience.is_over(call)) {
                     return Ok(received);
                 }
                 if let Some(errno) = state.error.take() {
@@ -374,7 +373,11 @@ impl Channel {
         }
         let ended = state.ended;
         let Some(first) = state.stretches.front_mut() else {
-            return if ended { Ok(Received::default()) } else { patience.wait(call, &self.readable) };
+            return if ended {
+                Ok(Received::default())
+            } else {
+                patience.wait(call, &self.readable)
+            };
         };
         let count = to.put(&first.bytes)?;
         let length = first.bytes.len();
@@ -457,12 +460,7 @@ impl State {
     }
 
     /// Copies what a reader gets; takes or duplicates the files that come with it.
-    fn copy_stream(
-        &mut self,
-        to: &mut Sink<'_>,
-        want: Want,
-        received: &mut Received,
-    ) -> SysResult {
+    fn copy_stream(&mut self, to: &mut Sink<'_>, want: Want, received: &mut Received) -> SysResult {
         let mut count = 0;
         for stretch in &mut self.stretches {
             let credentials = stretch.label.credentials;

@@ -3,9 +3,7 @@
 
 use crate::fs::Ready;
 use crate::kernel::Kernel;
-use crate::net::address::{
-    Domain, Name, destination, is_local, parse_inet, source_for, wildcard,
-};
+use crate::net::address::{Domain, Name, destination, is_local, parse_inet, source_for, wildcard};
 use crate::net::ports::{Binding, Claim};
 use crate::net::stream::{Channel, Received, Want};
 use crate::net::unix::dissolves;

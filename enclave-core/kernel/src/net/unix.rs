@@ -5,10 +5,10 @@ use crate::fs::Ready;
 use crate::kernel::Kernel;
 use crate::net::address::{AF_UNSPEC, Name, UnixName, family_of};
 use crate::net::connection::{Connection, Discipline, Listener};
+use crate::net::own_credentials;
 use crate::net::stream::{Received, Want};
 use crate::net::unix_name::Rendezvous;
 use crate::net::{Direction, Outgoing, Patience, Protocol, Shutdown, Socket, SocketKind};
-use crate::net::own_credentials;
 use crate::outcome::SysResult;
 use crate::sync::{WaitQueue, Waiter};
 use crate::task::Call;
@@ -207,8 +207,8 @@ impl Protocol for UnixSocket {
         if message.to.is_some() && self.kind == SocketKind::Stream {
             return Err(Errno::EISCONN.into());
         }
-        let Outgoing { from, patience, whole, .. } = &mut message;
-        link.connection.send(call, patience, from, &mut message.label, *whole)
+        let Outgoing { from, patience, label, whole, .. } = &mut message;
+        link.connection.send(call, patience, from, label, *whole)
     }
 
     fn receive(

@@ -62,9 +62,8 @@ impl Rendezvous {
         kind: SocketKind,
         inbox: Option<Arc<Channel>>,
     ) -> SysResult<Arc<Self>> {
-        let make = |name| {
-            Arc::new(Self { kind, name, listener: Mutex::new(None), inbox: inbox.clone() })
-        };
+        let make =
+            |name| Arc::new(Self { kind, name, listener: Mutex::new(None), inbox: inbox.clone() });
         match &name {
             UnixName::Path(path) => {
                 let rendezvous = make(name.clone());
