@@ -119,38 +119,47 @@ impl Name {
 ///
 /// `EINVAL` when it is too short, `EAFNOSUPPORT` for a family that the socket does not speak.
 pub(crate) fn parse_inet(bytes: &[u8], domain: Domain) -> Result<SocketAddr, Errno> {
-    match (family_of(bytes)?, domain) {
-        (AF_INET, Domain::Inet) => {
+    // The length is looked at first, as Linux does.
+    match domain {
+        Domain::Inet => {
             let bytes = bytes.first_chunk::<INET_SIZE>().ok_or(Errno::EINVAL)?;
+            if family_of(bytes)? != AF_INET {
+                return Err(Errno::EAFNOSUPPORT);
+            }
             let [_, _, high, low, a, b, c, d, ..] = *bytes;
             let address = Ipv4Addr::new(a, b, c, d);
             Ok(SocketAddr::new(IpAddr::V4(address), u16::from_be_bytes([high, low])))
         }
-        (AF_INET6, Domain::Inet6) => {
+        Domain::Inet6 => {
             let bytes = bytes.first_chunk::<INET6_MIN>().ok_or(Errno::EINVAL)?;
-            let [_, _, high, low, _, _, _, _, ..] = *bytes;
+            if family_of(bytes)? != AF_INET6 {
+                return Err(Errno::EAFNOSUPPORT);
+            }
+            let [_, _, high, low, ..] = *bytes;
             let address = bytes.last_chunk::<16>().ok_or(Errno::EINVAL)?;
             let address = Ipv6Addr::from(*address).to_canonical();
             Ok(SocketAddr::new(address, u16::from_be_bytes([high, low])))
         }
-        (AF_INET, Domain::Inet6 | Domain::Unix)
-        | (AF_INET6, Domain::Inet | Domain::Unix)
-        | (_, _) => Err(Errno::EAFNOSUPPORT),
+        Domain::Unix => Err(Errno::EAFNOSUPPORT),
     }
 }
 
 fn encode_inet(address: SocketAddr, domain: Domain, bytes: &mut Vec<u8>) {
     let port = address.port().to_be_bytes();
     match (address.ip(), domain) {
-        (IpAddr::V4(ip), Domain::Inet | Domain::Unix) => {
+        // A socket of IPv4 has no words for an IPv6 peer, which only the outside can have.
+        (ip, Domain::Inet | Domain::Unix) => {
+            let ip = match ip {
+                IpAddr::V4(ip) => ip,
+                IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+            };
             bytes.extend_from_slice(&AF_INET.to_ne_bytes());
             bytes.extend_from_slice(&port);
             bytes.extend_from_slice(&ip.octets());
             bytes.resize(INET_SIZE, 0);
         }
-        (ip, _) => {
+        (ip, Domain::Inet6) => {
             let ip = match ip {
-                // The wildcard of an IPv6 socket is its own, not a mapped one.
                 IpAddr::V4(ip) => ip.to_ipv6_mapped(),
                 IpAddr::V6(ip) => ip,
             };
@@ -229,7 +238,8 @@ mod tests {
         assert_eq!(parse_inet(&mapped[..24], Domain::Inet6), Ok(address));
         assert_eq!(parse_inet(&mapped[..23], Domain::Inet6), Err(Errno::EINVAL));
         assert_eq!(parse_inet(&four[..15], Domain::Inet), Err(Errno::EINVAL));
-        assert_eq!(parse_inet(four, Domain::Inet6), Err(Errno::EAFNOSUPPORT));
+        assert_eq!(parse_inet(four, Domain::Inet6), Err(Errno::EINVAL));
+        assert_eq!(parse_inet(&[99; 16], Domain::Inet), Err(Errno::EAFNOSUPPORT));
         assert_eq!(parse_inet(&mapped, Domain::Inet), Err(Errno::EAFNOSUPPORT));
         assert_eq!(parse_inet(b"\x02", Domain::Inet), Err(Errno::EINVAL));
     }

@@ -69,10 +69,14 @@ impl Connection {
         label: &mut Label,
         whole: bool,
     ) -> SysResult {
+        let out = self.outgoing.snapshot();
+        if whole && call.progress.done > 0 && (out.refused || out.ended) {
+            // What was sent before counts; the error waits for the next call.
+            return Ok(call.progress.done);
+        }
         if let Some(errno) = self.incoming.take_error() {
             return Err(errno.into());
         }
-        let out = self.outgoing.snapshot();
         if out.refused && !out.ended && !self.incoming.snapshot().broken {
             let count = from.left();
             self.incoming.fail(Errno::EPIPE);

@@ -466,6 +466,12 @@ impl Protocol for TcpSocket {
         self.state.lock().binding.is_some()
     }
 
+    fn reset(&self) {
+        if let Some(link) = self.link() {
+            link.connection.reset();
+        }
+    }
+
     fn set_send_capacity(&self, bytes: usize) {
         if let Some(link) = self.link() {
             link.connection.outgoing.set_capacity(bytes);

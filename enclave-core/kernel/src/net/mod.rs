@@ -180,6 +180,9 @@ pub(crate) trait Protocol: Send + Sync {
         None
     }
 
+    /// Breaks the connection, as closing does with a linger time of zero.
+    fn reset(&self) {}
+
     /// `SO_SNDBUF`.
     fn set_send_capacity(&self, _bytes: usize) {}
 }
@@ -306,6 +309,14 @@ impl Socket {
 
     fn is_stream(&self) -> bool {
         self.kind == SocketKind::Stream
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.options.get_mut().resets() {
+            self.protocol.reset();
+        }
     }
 }
 

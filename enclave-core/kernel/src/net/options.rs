@@ -143,6 +143,11 @@ impl Options {
         self.is_set(SOL_IPV6, IPV6_V6ONLY)
     }
 
+    /// `SO_LINGER` with no time: closing breaks the connection.
+    pub(crate) const fn resets(&self) -> bool {
+        self.linger.onoff != 0 && self.linger.seconds == 0
+    }
+
     /// `SO_SNDBUF`.
     pub(crate) fn send_capacity(&self) -> usize {
         let value = self.remembered(SOL_SOCKET, SO_SNDBUF);
