@@ -517,3 +517,73 @@ fn extend(bytes: &mut Vec<u8>, from: &mut Source<'_>, count: usize) -> SysResult
     bytes.truncate(before + taken.unwrap_or(0));
     Ok(taken?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::connection::{Connection, Discipline};
+    use crate::sync::Scheduler;
+    use alloc::boxed::Box;
+    use alloc::vec;
+
+    fn queue() -> Arc<WaitQueue> {
+        let scheduler: &'static Scheduler = Box::leak(Box::default());
+        Arc::new(WaitQueue::new(scheduler))
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_and_are_accounted_for() {
+        let channel = Channel::new(queue(), queue());
+        channel.put(vec![1, 2, 3]);
+        channel.put(vec![4]);
+        channel.put(Vec::new());
+        assert_eq!(channel.readable_bytes(false), 4);
+        assert_eq!(channel.readable_bytes(true), 3);
+        assert_eq!(channel.room(), CAPACITY - 4 - 2 * OVERHEAD);
+        assert_eq!(channel.take(2), Some(vec![1, 2]));
+        assert_eq!(channel.take(9), Some(vec![3]));
+        assert_eq!(channel.take(9), Some(vec![4]));
+        assert_eq!(channel.take(9), None);
+        assert_eq!(channel.room(), CAPACITY);
+    }
+
+    #[test]
+    fn a_starved_writer_is_relieved_once_there_is_room_again() {
+        let channel = Channel::new(queue(), queue());
+        channel.put(vec![0; CAPACITY]);
+        assert_eq!(channel.room(), 0);
+        assert!(!channel.snapshot().writable);
+        channel.take(CAPACITY / 8);
+        assert!(channel.state.lock().starved);
+        channel.take(CAPACITY / 4);
+        assert!(!channel.state.lock().starved);
+        assert!(channel.snapshot().writable);
+    }
+
+    #[test]
+    fn closing_an_end_tells_the_other_whether_something_was_lost() {
+        let (near, far) = Connection::pair(Discipline::Tcp, &queue(), &queue());
+        far.outgoing.put(vec![1]);
+        drop(near);
+        assert_eq!(far.incoming.take_error(), Some(Errno::ECONNRESET));
+        let (near, far) = Connection::pair(Discipline::Tcp, &queue(), &queue());
+        near.outgoing.put(vec![7]);
+        drop(near);
+        assert_eq!(far.incoming.take_error(), None);
+        assert_eq!(far.incoming.take(1), Some(vec![7]));
+        let state = far.incoming.snapshot();
+        assert!(state.ended && !state.broken);
+        assert!(far.outgoing.snapshot().refused);
+    }
+
+    #[test]
+    fn what_comes_after_the_reader_is_gone_is_dropped() {
+        let channel = Channel::new(queue(), queue());
+        channel.put(vec![1]);
+        assert!(channel.refuse());
+        channel.put(vec![2]);
+        assert!(!channel.refuse());
+        assert_eq!(channel.take(1), None);
+        assert_eq!(channel.room(), CAPACITY);
+    }
+}
