@@ -17,7 +17,11 @@ use strongroom_abi::{Errno, Iovec, MessageHeader, MultipleMessageHeader, Timespe
 
 pub(crate) const CALLS: &[Row] = &[
     row!(Sendto, sendto(6), Partial("no out-of-band data")),
-    row!(Recvfrom, recvfrom(6), Partial("no out-of-band data, no error queue")),
+    row!(
+        Recvfrom,
+        recvfrom(6),
+        Partial("no out-of-band data, no error queue, no MSG_TRUNC of TCP")
+    ),
     row!(
         Sendmsg,
         sendmsg(3),
@@ -32,7 +36,11 @@ pub(crate) const CALLS: &[Row] = &[
         sendmmsg(4),
         Partial("a message of a stream that does not fit at once is sent in part and the last")
     ),
-    row!(Recvmmsg, recvmmsg(5), Full),
+    row!(
+        Recvmmsg,
+        recvmmsg(5),
+        Partial("SCM_RIGHTS and SCM_CREDENTIALS; no timestamps, no PKTINFO")
+    ),
 ];
 
 bitflags::bitflags! {

@@ -26,7 +26,10 @@ pub(crate) const CALLS: &[Row] = &[
     row!(
         Connect,
         connect(3),
-        Partial("over IP: within the enclave, and to what the manifest grants")
+        Partial(
+            "over IP: within the enclave, and to what the manifest grants; a connected UNIX datagram \
+             socket still receives from others"
+        )
     ),
     row!(Getsockname, getsockname(3), Full),
     row!(Getpeername, getpeername(3), Full),
@@ -34,7 +37,9 @@ pub(crate) const CALLS: &[Row] = &[
     row!(
         Setsockopt,
         setsockopt(5),
-        Partial("options that shape packets are remembered and have no effect; no multicast")
+        Partial(
+            "SO_RCVBUF and options that shape packets are remembered and have no effect; no multicast"
+        )
     ),
     row!(Getsockopt, getsockopt(5), Partial("TCP_INFO tells the state only")),
 ];
