@@ -84,8 +84,8 @@ pub(crate) trait File: Send + Sync {
         false
     }
 
-    /// Whether the offset is always 0, whatever is sought, as in `/dev/null`.
-    fn ignores_seeks(&self) -> bool {
+    /// Whether its offset is always zero, as that of `/dev/null`.
+    fn stays_at_zero(&self) -> bool {
         false
     }
 

@@ -54,7 +54,7 @@ macro_rules! device {
 }
 
 device!(Null, "/dev/null", {
-    fn ignores_seeks(&self) -> bool {
+    fn stays_at_zero(&self) -> bool {
         true
     }
     fn read(&self, _: &mut Call<'_>, _: &OpenFile, _: u64, _: &mut Sink<'_>) -> SysResult {
@@ -66,7 +66,7 @@ device!(Null, "/dev/null", {
 });
 
 device!(Zero, "/dev/zero", {
-    fn ignores_seeks(&self) -> bool {
+    fn stays_at_zero(&self) -> bool {
         true
     }
     fn maps_zeroes(&self) -> bool {
@@ -81,7 +81,7 @@ device!(Zero, "/dev/zero", {
 });
 
 device!(Full, "/dev/full", {
-    fn ignores_seeks(&self) -> bool {
+    fn stays_at_zero(&self) -> bool {
         true
     }
     fn read(&self, _: &mut Call<'_>, _: &OpenFile, _: u64, to: &mut Sink<'_>) -> SysResult {
