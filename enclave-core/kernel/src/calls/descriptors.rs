@@ -7,7 +7,7 @@ use crate::fs::memory_fs::{MemoryFs, Node};
 use crate::fs::pipe::{Pipe, PipeEnd};
 use crate::fs::{
     Change, Descriptor, File, Follow, Inode, Kind, Make, NodeKind, OpenFile, OpenFlags, Parent,
-    Place, walk, walk_parent,
+    Place, proc_fs, walk, walk_parent,
 };
 use crate::outcome::{Stop, SysResult};
 use crate::table::{Row, row};
@@ -28,7 +28,11 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Dup, dup(1), Full),
     row!(Dup2, dup2(2), Full),
     row!(Dup3, dup3(3), Full),
-    row!(Fcntl, fcntl(3), Partial("no leases, no directory notification, no seals but F_GET_SEALS")),
+    row!(
+        Fcntl,
+        fcntl(3),
+        Partial("no leases, no directory notification, no seals but F_GET_SEALS")
+    ),
     row!(Pipe, pipe(1), Full),
     row!(Pipe2, pipe2(2), Partial("no packet mode")),
     row!(MemfdCreate, memfd_create(2), Partial("no seals, no huge pages")),
@@ -283,6 +287,9 @@ fn check_open(call: &Call<'_>, place: &Place, flags: OpenFlags) -> SysResult<()>
 
 /// The behaviour behind an inode.
 fn open_inode(call: &mut Call<'_>, place: &Place, flags: OpenFlags) -> SysResult<Arc<dyn File>> {
+    if let Some(outcome) = proc_fs::reopened(place, flags) {
+        return outcome;
+    }
     match place.inode.kind() {
         Kind::CharacterDevice => {
             let device = place.inode.attributes(call.thread)?.device;

@@ -149,6 +149,9 @@ fn file(
         return anonymous(call, shared, length);
     }
     let pages = open.file.pages().ok_or(Errno::ENODEV)?;
+    if shared && !pages.shareable() {
+        return Err(Errno::ENODEV.into());
+    }
     let path = open.place.as_ref().and_then(|place| path_of(call.thread, place));
     let name = path.map(|path| Arc::new(String::from_utf8_lossy(&path).into_owned()));
     Ok(MapSource { backing: Backing::File { pages, offset, shared }, never_writable, name })
@@ -238,12 +241,7 @@ fn msync(call: &mut Call<'_>, address: usize, length: usize, flags: u32) -> SysR
     Ok(0)
 }
 
-fn mincore(
-    call: &mut Call<'_>,
-    address: usize,
-    length: usize,
-    vector: UserPtr<u8>,
-) -> SysResult {
+fn mincore(call: &mut Call<'_>, address: usize, length: usize, vector: UserPtr<u8>) -> SysResult {
     if !address.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL.into());
     }

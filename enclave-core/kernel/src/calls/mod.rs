@@ -23,6 +23,7 @@ mod wait;
 mod waiting;
 
 pub(crate) use record_locks::release_record_locks;
+pub(crate) use system::{RELEASE, VERSION, hostname};
 
 use crate::table::Row;
 

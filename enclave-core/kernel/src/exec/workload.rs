@@ -66,8 +66,7 @@ fn first_thread(
     let signals = ThreadSignals::with_mask(SignalSet::default());
     let key = kernel.scheduler.reserve();
     let name = String::from("init");
-    let thread =
-        Arc::new(Thread::new(Arc::clone(&process), key, pid, files, signals, name));
+    let thread = Arc::new(Thread::new(Arc::clone(&process), key, pid, files, signals, name));
     kernel.processes.add_thread(pid, &process);
     process.threads.lock().push(Arc::clone(&thread));
     Ok((thread, memory, context))
@@ -117,6 +116,7 @@ async fn once() {
 }
 
 fn load(call: &mut Call<'_>) -> SysResult<Box<crate::exec::NewImage>> {
+    fs::mount_late(call.thread)?;
     let manifest = &call.kernel.manifest;
     let fs = call.thread.process.fs();
     let root = fs.root();

@@ -186,6 +186,12 @@ pub(crate) trait Pages: Send + Sync {
     /// as `SIGBUS`.
     fn page(&self, by: &Thread, index: u64, write: bool) -> SysResult<Frame>;
 
+    /// Whether mappings can share changes with the file. Where not, `mmap(2)` refuses `MAP_SHARED`
+    /// with `ENODEV`.
+    fn shareable(&self) -> bool {
+        true
+    }
+
     /// Another, or one fewer, shared mapping that may write.
     fn mapped_writable(&self, _more: bool) {}
 

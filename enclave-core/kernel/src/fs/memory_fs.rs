@@ -159,22 +159,12 @@ impl MemoryFs {
 impl Meta {
     fn new(kernel: &Kernel, permissions: u32, uid: u32, gid: u32, links: u32) -> Self {
         let now = kernel.wall_ns();
-        Self {
-            permissions,
-            uid,
-            gid,
-            links,
-            accessed_ns: now,
-            modified_ns: now,
-            changed_ns: now,
-        }
+        Self { permissions, uid, gid, links, accessed_ns: now, modified_ns: now, changed_ns: now }
     }
 
     fn of(record: &InodeRecord) -> Self {
-        let modified = record
-            .mtime_s
-            .saturating_mul(1_000_000_000)
-            .saturating_add(i64::from(record.mtime_ns));
+        let modified =
+            record.mtime_s.saturating_mul(1_000_000_000).saturating_add(i64::from(record.mtime_ns));
         Self {
             permissions: record.mode & 0o7777,
             uid: record.uid,
@@ -209,6 +199,11 @@ impl Node {
     /// Attaches what lives behind a FIFO or socket node.
     pub(crate) fn attach(&self, object: Weak<dyn Any + Send + Sync>) {
         *self.attached.lock() = Some(object);
+    }
+
+    /// Sets the permissions of a node that the kernel makes.
+    pub(crate) fn set_permissions(&self, permissions: u32) {
+        self.meta.lock().permissions = permissions;
     }
 
     fn contents(&self) -> Option<&Contents> {
@@ -270,7 +265,7 @@ impl Inode for Node {
     fn attributes(&self, _by: &Thread) -> SysResult<Attributes> {
         let meta = self.meta.lock().clone();
         let (size, blocks, device) = match &self.body {
-            Body::Directory(directory) => (directory.lock().size(), 0, 0),
+            Body::Directory(_) => (Directory::SIZE, 0, 0),
             Body::Regular(contents) => (contents.size(), contents.blocks(), 0),
             Body::Symlink(target) => (target.len() as u64, 0, 0),
             Body::Device(device) => (0, 0, *device),

@@ -6,7 +6,7 @@ use crate::memory::Memory;
 use crate::outcome::SysResult;
 use crate::signal::{STACK_DISABLED, SignalSet, ThreadSignals};
 use crate::task::process::Inherited;
-use crate::task::{Call, Limits, Process, Thread, run};
+use crate::task::{Call, Limits, Process, Thread, exit, run};
 use crate::user::UserPtr;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -105,8 +105,10 @@ pub(crate) fn clone(
         request.parent_tid.write(call.memory, &tid)?;
     }
     if flags.contains(CloneFlags::CHILD_SET_TID) {
-        // Best effort, as on Linux: the child would fault on it by itself.
-        let _ignored = request.child_tid.write(&memory, &tid);
+        // The page is copied for it: it became copy-on-write with the fork. Without effect where
+        // it cannot be had, as on Linux.
+        let _ignored =
+            exit::bring_in_and(call.thread, &memory, || request.child_tid.write(&memory, &tid));
     }
     let vfork = flags.contains(CloneFlags::VFORK).then(|| Arc::clone(&process));
     start(thread, memory, context);
