@@ -3,6 +3,7 @@
 
 mod arrows;
 mod dependencies;
+mod panics;
 mod ratchet;
 mod sources;
 
@@ -52,6 +53,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let mut problems = Vec::new();
     problems.extend(sources::problems(&files, &limits.long_files));
     problems.extend(ratchet::problems(&files, &limits.unsafe_counts));
+    problems.extend(panics::problems(&files));
     problems.extend(arrows::problems(&packages));
     problems.extend(dependencies::problems(&files, &packages, &limits.required));
     if problems.is_empty() {

@@ -101,7 +101,7 @@ fn load_interpreter(
     let program = open(call, place)?;
     let parsed = parse(call, &program).map_err(|stop| match stop {
         Stop::Errno(Errno::ENOEXEC) => Stop::Errno(Errno::ELIBBAD),
-        other => other,
+        other @ (Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn) => other,
     })?;
     let top = memory.layout().mapping_top;
     let extent = extent(&parsed)?;
