@@ -7,6 +7,7 @@ use crate::fs::image::Image;
 use crate::fs::locks::Locks;
 use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
+use crate::net::Network;
 use crate::random::Random;
 use crate::sync::{Scheduler, Timers};
 use crate::task::futex::Futexes;
@@ -62,6 +63,7 @@ pub struct Kernel {
     pub(crate) mounts: Mounts,
     pub(crate) locks: Locks,
     pub(crate) futexes: Futexes,
+    pub(crate) net: Network,
     pub(crate) manifest: Manifest,
     pub(crate) console: Once<Arc<Console>>,
     pub(crate) terminals: Terminals,
@@ -110,6 +112,7 @@ impl Kernel {
             mounts: Mounts::default(),
             locks: Locks::new(scheduler),
             futexes: Futexes::new(scheduler),
+            net: Network::default(),
             manifest: record.manifest,
             console: Once::new(),
             terminals: Terminals::default(),

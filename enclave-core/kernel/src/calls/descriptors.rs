@@ -204,7 +204,10 @@ fn find_or_make(
     for _ in 0..LINKS_MAX {
         let parent = walk_parent(call.thread, &base, &path)?;
         if parent.is_special() || parent.wants_directory {
-            let place = walk(call.thread, &base, &path, Follow::Yes)?;
+            let place = match walk(call.thread, &base, &path, Follow::Yes) {
+                Err(Stop::Errno(Errno::ENOENT)) => return Err(Errno::EISDIR.into()),
+                found => found?,
+            };
             let errno = if exclusive { Errno::EEXIST } else { Errno::EISDIR };
             return if place.inode.kind() == Kind::Directory {
                 Err(errno.into())

@@ -9,11 +9,13 @@ mod futex;
 mod identity;
 mod io;
 mod mapping;
+mod messages;
 mod names;
 mod poll;
 mod process;
 mod record_locks;
 mod signals;
+mod sockets;
 mod system;
 mod threads;
 mod time;
@@ -45,6 +47,8 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Waiting for files", poll::CALLS),
     ("Event polling", epoll::CALLS),
     ("Event descriptors", events::CALLS),
+    ("Sockets", sockets::CALLS),
+    ("Messages", messages::CALLS),
     ("Time", time::CALLS),
     ("Timers", timers::CALLS),
     ("System", system::CALLS),

@@ -7,7 +7,7 @@ use crate::signal::{
     STACK_IN_USE, SignalSet, code, info_from, send_to_process, send_to_thread,
 };
 use crate::table::{Row, row};
-use crate::task::{Call, Process, Work};
+use crate::task::{Call, Limits, Process, Work};
 use crate::user::UserPtr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -183,11 +183,11 @@ fn rt_sigtimedwait(
 fn rt_sigreturn(call: &mut Call<'_>) -> SysResult {
     match signal::return_from_handler(call.thread, call.memory, call.context) {
         Ok(()) => Ok(call.context.registers().result()),
-        Err(Stop::Errno(_)) => {
+        Err(stop @ Stop::Page(_)) if call.progress.bad_address.is_none() => Err(stop),
+        Err(_) => {
             signal::force(call.thread, signal::info_kernel(signal::SIGSEGV));
             Ok(0)
         }
-        Err(stop) => Err(stop),
     }
 }
 
@@ -335,7 +335,8 @@ fn rt_sigqueueinfo(
         return Err(Errno::EPERM.into());
     }
     if signal.is_some() {
-        if !target.pending.lock().has_room() {
+        let limit = target.limits.lock().soft(Limits::SIGPENDING);
+        if !target.pending.lock().has_room(limit) {
             return Err(Errno::EAGAIN.into());
         }
         send_to_process(&target, info);

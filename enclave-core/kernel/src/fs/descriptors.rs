@@ -61,6 +61,14 @@ impl FileTable {
         Ok(number)
     }
 
+    /// `EMFILE` unless there is a free number below `limit`.
+    pub(crate) fn check_room(&self, limit: u64) -> Result<(), Errno> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(DESCRIPTORS_MAX);
+        let slots = self.slots.lock();
+        let free = slots.len() < limit || slots.iter().take(limit).any(Option::is_none);
+        if free { Ok(()) } else { Err(Errno::EMFILE) }
+    }
+
     /// Puts an open file at a given number; returns what was there.
     pub(crate) fn replace(
         &self,

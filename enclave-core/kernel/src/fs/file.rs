@@ -84,6 +84,11 @@ pub(crate) trait File: Send + Sync {
         false
     }
 
+    /// Whether its offset is always zero, as that of `/dev/null`.
+    fn stays_at_zero(&self) -> bool {
+        false
+    }
+
     /// Bytes in a seekable file.
     fn size(&self, _by: &Thread) -> SysResult<u64> {
         Ok(0)

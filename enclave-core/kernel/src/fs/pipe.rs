@@ -286,6 +286,11 @@ impl File for PipeEnd {
 }
 
 impl PipeEnd {
+    /// Opens an end of the same pipe, whichever this one is.
+    pub(crate) fn another(&self, reads: bool, writes: bool) -> Arc<Self> {
+        self.pipe.end(reads, writes)
+    }
+
     /// `fcntl(F_GETPIPE_SZ)`.
     pub(crate) fn capacity(&self) -> usize {
         self.pipe.state.lock().capacity

@@ -154,14 +154,16 @@ impl Areas {
 
     /// Whether all of a range is mapped.
     pub(crate) fn covers(&self, range: &Range<usize>) -> bool {
-        let mut at = range.start;
-        while at < range.end {
-            match self.find(at) {
-                Some((found, _)) => at = found.end,
-                None => return false,
-            }
+        self.covered_from(range.start) >= range.end
+    }
+
+    /// Where the first hole at or behind an address starts.
+    pub(crate) fn covered_from(&self, address: usize) -> usize {
+        let mut at = address;
+        while let Some((found, _)) = self.find(at) {
+            at = found.end;
         }
-        true
+        at
     }
 
     /// All areas, lowest first.

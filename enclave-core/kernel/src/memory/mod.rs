@@ -58,6 +58,9 @@ pub(crate) struct Layout {
 struct State {
     areas: Areas,
     layout: Layout,
+    /// Where the search for a free range starts, downwards: nothing is free between here and the
+    /// top that has not been given up since.
+    search_from: usize,
 }
 
 /// See the module's text. Shared by the threads of a process, and by a `vfork` child.
@@ -72,7 +75,7 @@ impl Memory {
     pub(crate) fn new(kernel: &'static Kernel) -> SysResult<Self> {
         let space = kernel.machine.new_space()?;
         let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
-        let state = Mutex::new(State { areas: Areas::default(), layout });
+        let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
         Ok(Self { kernel, space, state })
     }
 
@@ -111,7 +114,7 @@ impl Memory {
         }
         areas.iter().for_each(|(_, area)| area.note_shared_writer(true));
         let layout = state.layout;
-        let state = Mutex::new(State { areas, layout });
+        let state = Mutex::new(State { areas, layout, search_from: state.search_from });
         Ok(Self { kernel: self.kernel, space, state })
     }
 

@@ -120,8 +120,12 @@ impl Loaded {
                 Stop::Turn => yield_now(&self.thread).await,
                 Stop::Page(fault) => {
                     if self.bring_in(fault.address, fault.write, false).await?.is_err() {
-                        self.finish(Errno::EFAULT.as_return());
-                        break;
+                        if progress.bad_address == Some(fault.address) {
+                            self.finish(Errno::EFAULT.as_return());
+                            break;
+                        }
+                        // Once more: the call may do with less, or has its own answer.
+                        progress.bad_address = Some(fault.address);
                     }
                 }
                 Stop::Sleep(interrupt) => {

@@ -54,6 +54,9 @@ macro_rules! device {
 }
 
 device!(Null, "/dev/null", {
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, _: &mut Call<'_>, _: &OpenFile, _: u64, _: &mut Sink<'_>) -> SysResult {
         Ok(0)
     }
@@ -63,6 +66,9 @@ device!(Null, "/dev/null", {
 });
 
 device!(Zero, "/dev/zero", {
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn maps_zeroes(&self) -> bool {
         true
     }
@@ -75,6 +81,9 @@ device!(Zero, "/dev/zero", {
 });
 
 device!(Full, "/dev/full", {
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, _: &mut Call<'_>, _: &OpenFile, _: u64, to: &mut Sink<'_>) -> SysResult {
         Ok(to.put_zeroes(to.room().min(BATCH_MAX))?)
     }

@@ -298,6 +298,10 @@ impl Node {
         if node.kind == Kind::Directory && into.is_within(&node) {
             return Err(Errno::EINVAL.into());
         }
+        let above = target.as_ref().filter(|target| target.kind == Kind::Directory);
+        if mode == RenameMode::Replace && above.is_some_and(|target| self.is_within(target)) {
+            return Err(Errno::ENOTEMPTY.into());
+        }
         match (mode, &target) {
             (RenameMode::NoReplace, Some(_)) => return Err(Errno::EEXIST.into()),
             (RenameMode::Exchange, None) => return Err(Errno::ENOENT.into()),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What `/proc/self/fd/N` leads to when the open file has no name: a pipe, a socket, an eventfd.
 
+use crate::fs::pipe::PipeEnd;
 use crate::fs::{Attributes, File, Inode, InodeId, Kind, OpenFile, OpenFlags, Place};
 use crate::outcome::SysResult;
 use crate::task::{Call, Thread};
@@ -36,8 +37,11 @@ pub(crate) fn reopened(place: &Place, flags: OpenFlags) -> Option<SysResult<Arc<
 }
 
 impl Anonymous {
-    /// The same object behind a new open file. A pipe's ends stay what they are.
+    /// The same object behind a new open file; of a pipe, the end that is asked for.
     fn file(&self, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
+        if let Some(end) = self.open.file.as_any().downcast_ref::<PipeEnd>() {
+            return Ok(end.another(flags.readable(), flags.writable()));
+        }
         let had = self.open.flags();
         match self.attributes.kind {
             Kind::Fifo | Kind::CharacterDevice => {
