@@ -13,6 +13,7 @@ mod messages;
 mod names;
 mod poll;
 mod process;
+mod quick;
 mod record_locks;
 mod signals;
 mod sockets;
@@ -24,6 +25,7 @@ mod transfer;
 mod wait;
 mod waiting;
 
+pub(crate) use quick::QUICK;
 pub(crate) use record_locks::release_record_locks;
 pub(crate) use system::{RELEASE, VERSION, hostname};
 

@@ -67,6 +67,7 @@ struct State {
 pub(crate) struct Memory {
     kernel: &'static Kernel,
     space: Arc<dyn Space>,
+    user_end: usize,
     state: Mutex<State>,
 }
 
@@ -76,7 +77,8 @@ impl Memory {
         let space = kernel.machine.new_space()?;
         let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
         let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
-        Ok(Self { kernel, space, state })
+        let user_end = space.user_end();
+        Ok(Self { kernel, space, user_end, state })
     }
 
     /// The platform's side of it.
@@ -87,6 +89,11 @@ impl Memory {
     /// The platform's side, shared.
     pub(crate) fn shared_space(&self) -> Arc<dyn Space> {
         Arc::clone(&self.space)
+    }
+
+    /// First address behind user space.
+    pub(crate) const fn user_end(&self) -> usize {
+        self.user_end
     }
 
     /// A number unlike that of any other address space that lives at the same time.
@@ -115,7 +122,7 @@ impl Memory {
         areas.iter().for_each(|(_, area)| area.note_shared_writer(true));
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
-        Ok(Self { kernel: self.kernel, space, state })
+        Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state })
     }
 
     /// Landmarks.
