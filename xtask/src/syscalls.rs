@@ -40,10 +40,10 @@ fn document() -> Result<String> {
         String::from("# System calls\n\nWritten by `cargo xtask syscalls`; do not edit.\n\n");
     writeln!(
         text,
-        "{} calls are served in full, {} in part, {} are answered with an error on purpose; {} are \
-         not there. A call that is not there returns `ENOSYS`, and the kernel log says so once a \
-         number. \"In full\" is what a program can see of a system with one processor, no devices \
-         and no other users; where a flag or case is missing, the table says \"partial\".\n",
+        "{} calls are served in full, {} in part, {} are answered with an error on purpose; {} are not\n\
+         there. A call that is not there returns `ENOSYS`, and the kernel log says so once a number.\n\
+         \"Full\" is what a program can see of a system with one processor and no other users; where a\n\
+         flag or case is missing, the table says \"partial\".\n",
         count(|support| *support == Support::Full),
         count(|support| matches!(support, Support::Partial(_))),
         count(|support| matches!(support, Support::Refused(_))),

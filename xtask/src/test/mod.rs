@@ -6,6 +6,7 @@ mod cases;
 mod client;
 mod compare;
 mod fuzzer;
+mod mutants;
 mod native;
 mod oracle;
 mod program;
@@ -42,6 +43,10 @@ pub(crate) struct Options {
     /// Install nothing: list what is missing, and fail if something is
     #[arg(long)]
     pub(crate) no_install: bool,
+    /// Instead of the tests, test the tests: break the source in many places, one at a time, and
+    /// see whether each is noticed
+    #[arg(long)]
+    pub(crate) mutants: bool,
     /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases) or a part of the name of
     /// a case or test program
     #[arg(value_name = "FILTER")]
@@ -54,6 +59,11 @@ const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases"];
 /// Runs the suite; true when everything passed.
 pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool> {
     let tally = Tally::default();
+    if options.mutants {
+        setup::setup(workspace, Wants::ALL, options.no_install)?;
+        mutants::run(workspace, &options.filters, &tally)?;
+        return Ok(tally.finish());
+    }
     let programs = chosen_programs(workspace, options)?;
     let cases = chosen_cases(workspace, options)?;
     if !options.filters.is_empty() && programs.is_empty() && cases.is_empty() {
@@ -176,7 +186,7 @@ mod tests {
 
     fn options(filters: &[&str]) -> Options {
         let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-        Options { full: false, all_stages: false, no_install: false, filters }
+        Options { full: false, all_stages: false, no_install: false, mutants: false, filters }
     }
 
     #[test]

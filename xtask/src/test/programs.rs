@@ -25,7 +25,7 @@ use crate::{
     build::Built,
     process::{self, Finished},
     progress::Step,
-    root::Root,
+    root::{Root, Set},
     workspace::Workspace,
 };
 
@@ -41,22 +41,7 @@ pub(crate) fn run_all(
     calls: u64,
     tally: &Tally,
 ) -> Result<()> {
-    let step = Step::start("compile test programs");
-    let mut executables = BTreeMap::new();
-    for program in &programs {
-        step.note(&program.name);
-        let executable = compile(workspace, program)?;
-        let files: &mut Vec<_> = executables.entry(program.root()).or_default();
-        files.push((executable, program.path_inside()));
-    }
-    step.finish("done");
-    let mut roots = BTreeMap::new();
-    for (set, files) in executables {
-        let name = format!("programs-{}", set.name());
-        let root = Root::of_set(workspace, set)?.with_files(workspace, &name, &files)?;
-        let image = built.map(|_| root.image(workspace)).transpose()?;
-        roots.insert(set, (root, image));
-    }
+    let roots = prepare(workspace, &programs, built.is_some())?;
     in_parallel(programs, |program| {
         let counted = match roots.get(&program.root()) {
             Some((root, image)) => {
@@ -74,6 +59,34 @@ pub(crate) fn run_all(
         }
     });
     Ok(())
+}
+
+/// A root with the programs in it, and its image if it was wanted.
+pub(super) type Prepared = (Root, Option<PathBuf>);
+
+/// Compiles `programs` and puts them into roots.
+pub(super) fn prepare(
+    workspace: &Workspace,
+    programs: &[Program],
+    with_images: bool,
+) -> Result<BTreeMap<Set, Prepared>> {
+    let step = Step::start("compile test programs");
+    let mut executables = BTreeMap::new();
+    for program in programs {
+        step.note(&program.name);
+        let executable = compile(workspace, program)?;
+        let files: &mut Vec<_> = executables.entry(program.root()).or_default();
+        files.push((executable, program.path_inside()));
+    }
+    step.finish("done");
+    let mut roots = BTreeMap::new();
+    for (set, files) in executables {
+        let name = format!("programs-{}", set.name());
+        let root = Root::of_set(workspace, set)?.with_files(workspace, &name, &files)?;
+        let image = with_images.then(|| root.image(workspace)).transpose()?;
+        roots.insert(set, (root, image));
+    }
+    Ok(roots)
 }
 
 fn compile(workspace: &Workspace, program: &Program) -> Result<PathBuf> {

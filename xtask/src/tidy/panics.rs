@@ -53,7 +53,7 @@ fn runs_inside(path: &str) -> bool {
     FOLDERS.iter().any(|folder| path.starts_with(folder))
         && path.ends_with(".rs")
         && !path.starts_with(SELF_TEST)
-        && !path.ends_with("/tests.rs")
+        && !path.ends_with("tests.rs")
         && !path.contains("/tests/")
 }
 
