@@ -11,6 +11,7 @@ mod io;
 mod mapping;
 mod messages;
 mod names;
+mod pidfd;
 mod poll;
 mod process;
 mod record_locks;
@@ -40,6 +41,7 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Memory", mapping::CALLS),
     ("Processes", process::CALLS),
     ("Waiting for processes", wait::CALLS),
+    ("Process descriptors", pidfd::CALLS),
     ("Identity", identity::CALLS),
     ("Signals", signals::CALLS),
     ("Threads and scheduling", threads::CALLS),
