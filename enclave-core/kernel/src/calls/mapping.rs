@@ -120,7 +120,7 @@ fn anonymous(call: &Call<'_>, shared: bool, length: usize) -> SysResult<MapSourc
     if !shared {
         return Ok(MapSource { backing: Backing::Anonymous, never_writable: false, name: None });
     }
-    let node = MemoryFs::nameless(call.kernel, b"");
+    let node = MemoryFs::nameless(call.kernel, b"", 0o777);
     let pages = node.sized_pages(length as u64);
     Ok(MapSource {
         backing: Backing::File { pages, offset: 0, shared: true },
@@ -152,6 +152,11 @@ fn file(
     if shared && !pages.shareable() {
         return Err(Errno::ENODEV.into());
     }
+    let sealed = shared && pages.refuses_writers();
+    if sealed && protection.contains(Protection::WRITE) {
+        return Err(Errno::EPERM.into());
+    }
+    let never_writable = never_writable || sealed;
     let path = open.place.as_ref().and_then(|place| path_of(call.thread, place));
     let name = path.map(|path| Arc::new(String::from_utf8_lossy(&path).into_owned()));
     Ok(MapSource { backing: Backing::File { pages, offset, shared }, never_writable, name })

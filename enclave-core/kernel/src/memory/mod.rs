@@ -9,7 +9,7 @@ mod area;
 mod fault;
 mod mapping;
 
-pub(crate) use area::{Area, Areas, Backing, Protection};
+pub(crate) use area::{Area, Areas, Backing, Protection, SharedWriter};
 pub(crate) use fault::BadAccess;
 pub(crate) use mapping::{MapRequest, Placement};
 
@@ -119,7 +119,6 @@ impl Memory {
         for range in areas.take_unforked() {
             space.unmap(range);
         }
-        areas.iter().for_each(|(_, area)| area.note_shared_writer(true));
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
         Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state })
@@ -198,12 +197,6 @@ impl Memory {
         }
         self.change_layout(|layout| layout.heap_end = end);
         end
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.state.lock().areas.iter().for_each(|(_, area)| area.note_shared_writer(false));
     }
 }
 
