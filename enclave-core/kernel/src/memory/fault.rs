@@ -171,7 +171,8 @@ impl Memory {
         for page in range.step_by(PAGE_SIZE) {
             let Some((area_range, area)) = self.area_at(by, page) else { continue };
             if self.space.lookup(page).is_none() {
-                let write = area.protection.contains(Protection::WRITE);
+                // A flat machine protects nothing: no program may get at a page of the cache.
+                let write = area.protection.contains(Protection::WRITE) || !self.is_paged();
                 self.bring_in(by, page, &area_range, &area, write)?;
             }
         }
