@@ -87,9 +87,9 @@ impl Memory {
                 self.make_writable(page, area, mapped)
             } else {
                 // Present and good enough: another thread was faster, or the protection was
-                // widened since.
-                self.space.protect(page..page + PAGE_SIZE, widened(area, mapped));
-                Ok(())
+                // widened since. Mapped anew, for that takes effect on a shared frame too.
+                self.kernel.machine.retain(mapped.frame);
+                self.map_frame(page, mapped.frame, widened(area, mapped))
             };
         }
         match &area.backing {
