@@ -81,6 +81,20 @@ impl Memory {
         Ok(Self { kernel, space, user_end, state })
     }
 
+    /// The address space of a new program: one beside `current`, or on a flat machine, which has
+    /// no other, the one that the first process was made with. `ENOSYS` once that is in use.
+    pub(crate) fn for_program(current: &Arc<Self>) -> SysResult<Arc<Self>> {
+        if current.is_paged() {
+            return Ok(Arc::new(Self::new(current.kernel)?));
+        }
+        if current.kernel.has_started() {
+            return Err(Errno::ENOSYS.into());
+        }
+        // An earlier attempt may have stopped half-way.
+        current.unmap(0, current.space.user_end())?;
+        Ok(Arc::clone(current))
+    }
+
     /// The platform's side of it.
     pub(crate) fn space(&self) -> &dyn Space {
         &*self.space
