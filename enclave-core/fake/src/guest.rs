@@ -221,8 +221,7 @@ impl Guest {
             } else if let Some(Code::Handler(body)) = self.machine().code(at) {
                 self.handle(&*body);
             } else {
-                let address = at as usize;
-                self.send(Trap::PageFault { address, write: false, fetch: true });
+                self.send(self.space.fetch(at as usize));
             }
             self.resume();
         }
