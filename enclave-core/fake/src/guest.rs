@@ -174,6 +174,17 @@ impl Guest {
         }
     }
 
+    /// Stores `new` into an aligned word if it holds `old`, as one operation; returns what it held.
+    pub fn exchange_u32(&mut self, address: usize, old: u32, new: u32) -> u32 {
+        self.step();
+        loop {
+            match self.space.compare_exchange_u32(address, old, new) {
+                Ok(held) => return held,
+                Err(fault) => self.fault(fault),
+            }
+        }
+    }
+
     /// Raises a processor exception.
     pub fn raise(&mut self, exception: Exception) {
         self.trap(Trap::Exception(exception));
