@@ -368,7 +368,7 @@ fn brief(outcome: &Result<Vec<u8>, Errno>) -> Result<usize, Errno> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn files_behave_as_the_model_says(
