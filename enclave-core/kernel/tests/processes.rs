@@ -211,7 +211,13 @@ fn a_vfork_parent_waits_and_sees_the_child_s_writes() {
 #[test]
 fn the_first_process_s_end_is_the_end() {
     let report = System::run_program(Form::Paged, |guest| {
-        guest.fork(|guest| loop { guest.sleep(1_000).unwrap(); }).unwrap();
+        guest
+            .fork(|guest| {
+                loop {
+                    guest.sleep(1_000).unwrap();
+                }
+            })
+            .unwrap();
         guest.sleep(10_000).unwrap();
         21
     });

@@ -356,7 +356,12 @@ fn compare(form: Form, seed: u64, operations: Vec<Operation>) -> Report {
         for (index, operation) in operations.iter().enumerate() {
             let expected = model.apply(operation);
             let found = perform(guest, operation, &mut numbers);
-            assert!(expected == found, "{index}: {operation:?} {:?} {:?}", brief(&expected), brief(&found));
+            assert!(
+                expected == found,
+                "{index}: {operation:?} {:?} {:?}",
+                brief(&expected),
+                brief(&found)
+            );
         }
         0
     });

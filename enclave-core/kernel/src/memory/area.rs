@@ -247,3 +247,6 @@ impl Areas {
         self.entries.insert(at, tail);
     }
 }
+
+#[cfg(test)]
+mod tests;
