@@ -268,3 +268,6 @@ impl Areas {
         self.entries.insert(at, tail);
     }
 }
+
+#[cfg(test)]
+mod tests;
