@@ -3,11 +3,6 @@
 //!
 //! Every one is plain bytes without padding, so that copying it out leaks nothing.
 
-#![expect(
-    missing_debug_implementations,
-    reason = "the layout derive makes helper types; the structures themselves have Debug"
-)]
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 macro_rules! plain {
@@ -85,6 +80,12 @@ plain! {
     }
     /// `struct cmsghdr`.
     ControlHeader (16) { length: u64, level: i32, kind: i32, }
+    /// `struct mmsghdr` of `sendmmsg(2)` and `recvmmsg(2)`.
+    MultipleMessageHeader (64) { header: MessageHeader, length: u32, pad: u32, }
+    /// `struct ucred` (`SCM_CREDENTIALS`, `SO_PEERCRED`).
+    SocketCredentials (12) { pid: i32, uid: u32, gid: u32, }
+    /// `struct linger`.
+    Linger (8) { onoff: i32, seconds: i32, }
     /// `struct winsize`.
     WindowSize (8) { rows: u16, columns: u16, x_pixels: u16, y_pixels: u16, }
     /// The kernel's `struct termios` (`TCGETS`).

@@ -2,11 +2,12 @@
 //! The kernel as its platform sees it, and what all of its parts share.
 
 use crate::exec;
-use crate::fs::devices::Console;
+use crate::fs::devices::{Console, Terminals};
 use crate::fs::image::Image;
 use crate::fs::locks::Locks;
 use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
+use crate::net::Network;
 use crate::random::Random;
 use crate::sync::{Scheduler, Timers};
 use crate::task::futex::Futexes;
@@ -62,8 +63,12 @@ pub struct Kernel {
     pub(crate) mounts: Mounts,
     pub(crate) locks: Locks,
     pub(crate) futexes: Futexes,
+    pub(crate) net: Network,
     pub(crate) manifest: Manifest,
     pub(crate) console: Once<Arc<Console>>,
+    pub(crate) terminals: Terminals,
+    /// Unlike that of any other run.
+    pub(crate) boot_id: [u8; 16],
     image: Once<Arc<Image>>,
     record: (u64, [u8; 32]),
     numbers: AtomicU64,
@@ -91,11 +96,10 @@ impl Kernel {
     /// # Errors
     ///
     /// [`BootError`] when nothing can be started.
-    pub fn new(
-        machine: &'static dyn Machine,
-        record: Record,
-    ) -> Result<&'static Self, BootError> {
+    pub fn new(machine: &'static dyn Machine, record: Record) -> Result<&'static Self, BootError> {
         let random = Random::new(machine).map_err(|_| BootError::NoEntropy)?;
+        let mut boot_id = [0; 16];
+        random.fill(&mut boot_id);
         let scheduler: &'static Scheduler = Box::leak(Box::default());
         let host: &'static Host = Box::leak(Box::new(Host::new(scheduler)));
         let kernel: &'static Self = Box::leak(Box::new(Self {
@@ -108,8 +112,11 @@ impl Kernel {
             mounts: Mounts::default(),
             locks: Locks::new(scheduler),
             futexes: Futexes::new(scheduler),
+            net: Network::default(),
             manifest: record.manifest,
             console: Once::new(),
+            terminals: Terminals::default(),
+            boot_id,
             image: Once::new(),
             record: (record.image_blocks, record.root_digest),
             numbers: AtomicU64::new(1),
@@ -192,7 +199,11 @@ impl Kernel {
             return;
         };
         self.set_wall_ns(wall_ns);
-        exec::start_workload(self, terminal, size.unwrap_or(TerminalSize { columns: 80, rows: 24 }));
+        exec::start_workload(
+            self,
+            terminal,
+            size.unwrap_or(TerminalSize { columns: 80, rows: 24 }),
+        );
     }
 
     /// The measured root image.
@@ -253,9 +264,6 @@ impl Kernel {
             }
         }
     }
-
-    /// The leader of a session has ended.
-    pub(crate) fn leave_terminal(&self, _process: &Arc<crate::task::Process>) {}
 
     /// Says once that the first user instruction is about to run.
     pub(crate) fn note_started(&self) {

@@ -30,6 +30,7 @@ mod fs;
 mod host;
 mod kernel;
 mod memory;
+mod net;
 mod outcome;
 mod random;
 mod signal;

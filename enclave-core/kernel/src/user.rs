@@ -260,6 +260,14 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// Passes over room: that which an earlier attempt has filled.
+    pub(crate) fn skip(&mut self, count: usize) {
+        match &mut self.place {
+            Place::User(segments) => segments.skip(count),
+            Place::Kernel { buffer, at } => *at = at.saturating_add(count).min(buffer.len()),
+        }
+    }
+
     /// Copies as much of `bytes` as fits; returns how much that was.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         match &mut self.place {

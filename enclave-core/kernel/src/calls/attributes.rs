@@ -170,13 +170,15 @@ fn statx(
     directory: i32,
     path: UserStr,
     flags: u32,
-    _mask: u32,
+    mask: u32,
     buffer: UserPtr<Statx>,
 ) -> SysResult {
+    /// `STATX__RESERVED`.
+    const RESERVED: u32 = 0x8000_0000;
     /// All of `STATX_BASIC_STATS`.
     const BASIC: u32 = 0x7ff;
     let known = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC;
-    if flags & !known != 0 {
+    if flags & !known != 0 || flags & AT_STATX_SYNC == AT_STATX_SYNC || mask & RESERVED != 0 {
         return Err(Errno::EINVAL.into());
     }
     let attributes = attributes_at(call, directory, path, flags)?;

@@ -41,6 +41,7 @@ fn read(call: &mut Call<'_>, descriptor: i32, buffer: usize, count: usize) -> Sy
     let open = call.file(descriptor)?;
     let memory: &Memory = call.memory;
     check_buffer(memory, buffer, count)?;
+    let count = call.reachable(buffer, count);
     read_file(call, &open, &mut Sink::user(memory, buffer, count))
 }
 
@@ -48,6 +49,7 @@ fn write(call: &mut Call<'_>, descriptor: i32, buffer: usize, count: usize) -> S
     let open = call.file(descriptor)?;
     let memory: &Memory = call.memory;
     check_buffer(memory, buffer, count)?;
+    let count = call.reachable(buffer, count);
     write_file(call, &open, &mut Source::user(memory, buffer, count))
 }
 
@@ -61,6 +63,7 @@ fn pread64(
     let open = call.file(descriptor)?;
     let memory: &Memory = call.memory;
     check_buffer(memory, buffer, count)?;
+    let count = call.reachable(buffer, count);
     read_at(call, &open, offset, &mut Sink::user(memory, buffer, count))
 }
 
@@ -74,6 +77,7 @@ fn pwrite64(
     let open = call.file(descriptor)?;
     let memory: &Memory = call.memory;
     check_buffer(memory, buffer, count)?;
+    let count = call.reachable(buffer, count);
     write_at(call, &open, offset, &mut Source::user(memory, buffer, count))
 }
 
@@ -273,6 +277,7 @@ fn lseek(call: &mut Call<'_>, descriptor: i32, offset: i64, whence: u32) -> SysR
     };
     let target = target.ok_or(Errno::EOVERFLOW)?;
     let target = u64::try_from(target).map_err(|_| Errno::EINVAL)?;
+    let target = if open.file.stays_at_zero() { 0 } else { target };
     open.set_offset(target);
     Ok(target as usize)
 }

@@ -121,7 +121,7 @@ fn anonymous(call: &Call<'_>, shared: bool, length: usize) -> SysResult<MapSourc
     if !shared || !call.memory.is_paged() {
         return Ok(MapSource { backing: Backing::Anonymous, never_writable: false, name: None });
     }
-    let node = MemoryFs::nameless(call.kernel, b"");
+    let node = MemoryFs::nameless(call.kernel, b"", 0o777);
     let pages = node.sized_pages(length as u64);
     Ok(MapSource {
         backing: Backing::File { pages, offset: 0, shared: true },
@@ -151,6 +151,14 @@ fn file(
         return anonymous(call, shared, length);
     }
     let pages = open.file.pages().ok_or(Errno::ENODEV)?;
+    if shared && !pages.shareable() {
+        return Err(Errno::ENODEV.into());
+    }
+    let sealed = shared && pages.refuses_writers();
+    if sealed && protection.contains(Protection::WRITE) {
+        return Err(Errno::EPERM.into());
+    }
+    let never_writable = never_writable || sealed;
     let path = open.place.as_ref().and_then(|place| path_of(call.thread, place));
     let name = path.map(|path| Arc::new(String::from_utf8_lossy(&path).into_owned()));
     let shared = shared && call.memory.is_paged();
@@ -262,12 +270,7 @@ fn msync(call: &mut Call<'_>, address: usize, length: usize, flags: u32) -> SysR
     Ok(0)
 }
 
-fn mincore(
-    call: &mut Call<'_>,
-    address: usize,
-    length: usize,
-    vector: UserPtr<u8>,
-) -> SysResult {
+fn mincore(call: &mut Call<'_>, address: usize, length: usize, vector: UserPtr<u8>) -> SysResult {
     if !address.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL.into());
     }

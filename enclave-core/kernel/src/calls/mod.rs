@@ -9,11 +9,15 @@ mod futex;
 mod identity;
 mod io;
 mod mapping;
+mod messages;
 mod names;
+mod pidfd;
 mod poll;
 mod process;
+mod quick;
 mod record_locks;
 mod signals;
+mod sockets;
 mod system;
 mod threads;
 mod time;
@@ -22,7 +26,9 @@ mod transfer;
 mod wait;
 mod waiting;
 
+pub(crate) use quick::QUICK;
 pub(crate) use record_locks::release_record_locks;
+pub(crate) use system::{RELEASE, VERSION, hostname};
 
 use crate::table::Row;
 
@@ -37,6 +43,7 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Memory", mapping::CALLS),
     ("Processes", process::CALLS),
     ("Waiting for processes", wait::CALLS),
+    ("Process descriptors", pidfd::CALLS),
     ("Identity", identity::CALLS),
     ("Signals", signals::CALLS),
     ("Threads and scheduling", threads::CALLS),
@@ -44,6 +51,8 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Waiting for files", poll::CALLS),
     ("Event polling", epoll::CALLS),
     ("Event descriptors", events::CALLS),
+    ("Sockets", sockets::CALLS),
+    ("Messages", messages::CALLS),
     ("Time", time::CALLS),
     ("Timers", timers::CALLS),
     ("System", system::CALLS),

@@ -7,7 +7,7 @@ use crate::signal::{
     STACK_IN_USE, SignalSet, code, info_from, send_to_process, send_to_thread,
 };
 use crate::table::{Row, row};
-use crate::task::{Call, Process, Work};
+use crate::task::{Call, Limits, Process, Work};
 use crate::user::UserPtr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -183,11 +183,11 @@ fn rt_sigtimedwait(
 fn rt_sigreturn(call: &mut Call<'_>) -> SysResult {
     match signal::return_from_handler(call.thread, call.memory, call.context) {
         Ok(()) => Ok(call.context.registers().result()),
-        Err(Stop::Errno(_)) => {
+        Err(stop @ Stop::Page(_)) if call.progress.bad_address.is_none() => Err(stop),
+        Err(_) => {
             signal::force(call.thread, signal::info_kernel(signal::SIGSEGV));
             Ok(0)
         }
-        Err(stop) => Err(stop),
     }
 }
 
@@ -220,12 +220,12 @@ fn sigaltstack(
 }
 
 /// A signal number of `kill`, where 0 only asks.
-fn optional_signal(number: i32) -> Result<Option<u8>, Errno> {
+pub(super) fn optional_signal(number: i32) -> Result<Option<u8>, Errno> {
     if number == 0 { Ok(None) } else { checked_signal(number).map(Some) }
 }
 
 /// Whether the caller may send a signal to a process.
-fn may_signal(call: &Call<'_>, target: &Process, signal: Option<u8>) -> bool {
+pub(super) fn may_signal(call: &Call<'_>, target: &Process, signal: Option<u8>) -> bool {
     let me = &call.thread.process;
     if me.pid == target.pid {
         return true;
@@ -237,7 +237,7 @@ fn may_signal(call: &Call<'_>, target: &Process, signal: Option<u8>) -> bool {
         || (signal == Some(SIGCONT) && target.session() == me.session())
 }
 
-fn own_info(call: &Call<'_>, signal: u8, code: i32) -> SignalInfo {
+pub(super) fn own_info(call: &Call<'_>, signal: u8, code: i32) -> SignalInfo {
     let process = &call.thread.process;
     info_from(signal, code, process.pid, process.credentials.lock().uid)
 }
@@ -253,7 +253,7 @@ fn kill(call: &mut Call<'_>, pid: i32, number: i32) -> SysResult {
             all.filter(|one| one.pid != 1 && one.pid != call.thread.process.pid).collect()
         }
         i32::MIN => Vec::new(),
-        ..-1 => processes.in_group(pid.unsigned_abs()),
+        -0x7fff_ffff..=-2 => processes.in_group(pid.unsigned_abs()),
     };
     if targets.is_empty() {
         return Err(Errno::ESRCH.into());
@@ -335,7 +335,8 @@ fn rt_sigqueueinfo(
         return Err(Errno::EPERM.into());
     }
     if signal.is_some() {
-        if !target.pending.lock().has_room() {
+        let limit = target.limits.lock().soft(Limits::SIGPENDING);
+        if !target.pending.lock().has_room(limit) {
             return Err(Errno::EAGAIN.into());
         }
         send_to_process(&target, info);

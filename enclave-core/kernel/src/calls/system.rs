@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The system: `uname(2)`, `sysinfo(2)`, `getrandom(2)`, `prctl(2)`, `getrlimit(2)`.
 
+use crate::kernel::Kernel;
 use crate::outcome::SysResult;
 use crate::table::{Row, row};
 use crate::task::{Call, Limit, Limits, Process};
@@ -43,8 +44,8 @@ pub(crate) const VERSION: &str = "#1 Strongroom library OS";
 const HOSTNAME: &str = "strongroom";
 
 fn uname(call: &mut Call<'_>, buffer: UserPtr<Utsname>) -> SysResult {
-    let hostname = hostname(call);
-    let texts = ["Linux", &hostname, RELEASE, VERSION, arch::MACHINE, "(none)"];
+    let hostname = hostname(call.kernel);
+    let texts = ["Linux", hostname, RELEASE, VERSION, arch::MACHINE, "(none)"];
     let mut name = Utsname { fields: [[0; 65]; 6] };
     for (field, text) in name.fields.iter_mut().zip(texts) {
         field.iter_mut().zip(text.bytes().take(64)).for_each(|(to, from)| *to = from);
@@ -53,9 +54,10 @@ fn uname(call: &mut Call<'_>, buffer: UserPtr<Utsname>) -> SysResult {
     Ok(0)
 }
 
-fn hostname(call: &Call<'_>) -> String {
-    let manifest = &call.kernel.manifest;
-    String::from(if manifest.hostname.is_empty() { HOSTNAME } else { &manifest.hostname })
+/// What `uname -n` says.
+pub(crate) fn hostname(kernel: &'static Kernel) -> &'static str {
+    let name = &kernel.manifest.hostname;
+    if name.is_empty() { HOSTNAME } else { name }
 }
 
 fn sethostname(_call: &mut Call<'_>, _name: usize, _length: usize) -> SysResult {
@@ -116,8 +118,8 @@ fn prctl(
             let signal = process.parent_death_signal.load(Ordering::Relaxed);
             UserPtr::at(argument).write(call.memory, &signal)?;
         }
-        3 => return Ok(1),                                             // GET_DUMPABLE
-        4 if argument > 1 => return Err(Errno::EINVAL.into()),         // SET_DUMPABLE
+        3 => return Ok(1),                                     // GET_DUMPABLE
+        4 if argument > 1 => return Err(Errno::EINVAL.into()), // SET_DUMPABLE
         4 | 8 | 22 | 28 | 29 | 35 | 38 | 41 | 53 => return Ok(refuse_or_accept(option)?),
         15 => {
             let mut bytes = [0; NAME_SIZE];
@@ -132,13 +134,13 @@ fn prctl(
             call.memory.space().copy_out(argument, &bytes)?;
         }
         23 => return if argument <= 40 { Ok(1) } else { Err(Errno::EINVAL.into()) },
-        30 => return Ok(50_000),                                       // GET_TIMERSLACK
+        30 => return Ok(50_000), // GET_TIMERSLACK
         36 => process.reaper.store(argument != 0, Ordering::Relaxed),
         37 => {
             let reaper = i32::from(process.reaper.load(Ordering::Relaxed));
             UserPtr::at(argument).write(call.memory, &reaper)?;
         }
-        39 => return Ok(usize::from(third != 0)),                      // GET_NO_NEW_PRIVS
+        39 => return Ok(usize::from(third != 0)), // GET_NO_NEW_PRIVS
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(0)
@@ -187,8 +189,7 @@ fn arch_prctl(call: &mut Call<'_>, option: u32, address: usize) -> SysResult {
 }
 
 fn getrlimit(call: &mut Call<'_>, resource: usize, old: UserPtr<Rlimit>) -> SysResult {
-    let limit =
-        call.thread.process.limits.lock().by_number(resource).ok_or(Errno::EINVAL)?;
+    let limit = call.thread.process.limits.lock().by_number(resource).ok_or(Errno::EINVAL)?;
     old.write(call.memory, &Rlimit { current: limit.soft, maximum: limit.hard })?;
     Ok(0)
 }
@@ -198,12 +199,7 @@ fn setrlimit(call: &mut Call<'_>, resource: usize, new: UserPtr<Rlimit>) -> SysR
     change_limit(call, &call.thread.process, resource, new)
 }
 
-fn change_limit(
-    call: &Call<'_>,
-    target: &Process,
-    resource: usize,
-    new: Rlimit,
-) -> SysResult {
+fn change_limit(call: &Call<'_>, target: &Process, resource: usize, new: Rlimit) -> SysResult {
     const DESCRIPTORS_MAX: u64 = 1 << 20;
     let mut limits = target.limits.lock();
     let old = limits.by_number(resource).ok_or(Errno::EINVAL)?;

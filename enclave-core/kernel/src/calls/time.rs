@@ -4,7 +4,7 @@
 use crate::calls::wait::rusage_of;
 use crate::outcome::{Interrupt, Stop, SysResult};
 use crate::table::{Row, row};
-use crate::task::{Call, Usage};
+use crate::task::{Call, Thread, Usage};
 use crate::time::{Clock, SECOND_NS, ns_of_timespec, timespec, timeval};
 use crate::user::UserPtr;
 use core::sync::atomic::Ordering;
@@ -37,16 +37,15 @@ const MONOTONIC_RAW: i32 = 4;
 const REALTIME_COARSE: i32 = 5;
 const MONOTONIC_COARSE: i32 = 6;
 const BOOTTIME: i32 = 7;
+// Without a battery-backed clock these two cannot be read or slept on.
 const REALTIME_ALARM: i32 = 8;
 const BOOTTIME_ALARM: i32 = 9;
 const TAI: i32 = 11;
 
 fn clock_gettime(call: &mut Call<'_>, clock: i32, to: UserPtr<Timespec>) -> SysResult {
     let ns = match clock {
-        MONOTONIC | MONOTONIC_RAW | MONOTONIC_COARSE | BOOTTIME | BOOTTIME_ALARM => {
-            call.kernel.now_ns()
-        }
-        REALTIME | REALTIME_COARSE | REALTIME_ALARM | TAI => call.kernel.wall_ns().max(0) as u64,
+        MONOTONIC | MONOTONIC_RAW | MONOTONIC_COARSE | BOOTTIME => call.kernel.now_ns(),
+        REALTIME | REALTIME_COARSE | TAI => call.kernel.wall_ns().max(0) as u64,
         _ => processor_time(call, clock)?,
     };
     to.write(call.memory, &timespec(ns))?;
@@ -58,38 +57,25 @@ fn clock_gettime(call: &mut Call<'_>, clock: i32, to: UserPtr<Timespec>) -> SysR
 fn processor_time(call: &Call<'_>, clock: i32) -> Result<u64, Errno> {
     const PER_THREAD: i32 = 4;
     const KIND: i32 = 3;
-    let total = |usage: Usage| usage.user_ns + usage.system_ns;
-    match clock {
-        PROCESS_CPUTIME => return Ok(total(call.thread.process.usage())),
-        THREAD_CPUTIME => return Ok(total(thread_usage(call.thread))),
-        _ => {}
-    }
+    let own = call.thread;
     // Negative numbers hold the complement of a pid and which of its clocks is meant.
-    if clock >= 0 || clock & KIND == KIND {
-        return Err(Errno::EINVAL);
-    }
     let number = (!(clock >> 3)).cast_unsigned();
-    if clock & PER_THREAD != 0 {
-        let thread = if number == 0 {
-            Some(call.thread.clone())
-        } else {
-            call.kernel.processes.find_thread(number)
-        };
-        let own = |thread: &alloc::sync::Arc<crate::task::Thread>| {
-            alloc::sync::Arc::ptr_eq(&thread.process, &call.thread.process)
-        };
-        let thread = thread.filter(own).ok_or(Errno::EINVAL)?;
-        return Ok(total(thread_usage(&thread)));
-    }
-    let process = if number == 0 {
-        Some(call.thread.process.clone())
-    } else {
-        call.kernel.processes.find(number)
+    let usage = match clock {
+        PROCESS_CPUTIME => own.process.usage(),
+        THREAD_CPUTIME => thread_usage(own),
+        _ if clock >= 0 || clock & KIND == KIND => return Err(Errno::EINVAL),
+        _ if clock & PER_THREAD != 0 => {
+            let number = if number == 0 { own.tid() } else { number };
+            let thread = own.process.thread(number).ok_or(Errno::EINVAL)?;
+            thread_usage(&thread)
+        }
+        _ if number == 0 => own.process.usage(),
+        _ => call.kernel.processes.find(number).ok_or(Errno::EINVAL)?.usage(),
     };
-    Ok(total(process.ok_or(Errno::EINVAL)?.usage()))
+    Ok(usage.user_ns + usage.system_ns)
 }
 
-fn thread_usage(thread: &crate::task::Thread) -> Usage {
+fn thread_usage(thread: &Thread) -> Usage {
     Usage {
         user_ns: thread.user_ns.load(Ordering::Relaxed),
         system_ns: thread.system_ns.load(Ordering::Relaxed),
@@ -101,9 +87,7 @@ fn clock_getres(call: &mut Call<'_>, clock: i32, to: UserPtr<Timespec>) -> SysRe
     const TICK_NS: u64 = 4_000_000;
     let resolution_ns = match clock {
         REALTIME_COARSE | MONOTONIC_COARSE => TICK_NS,
-        REALTIME | MONOTONIC | MONOTONIC_RAW | BOOTTIME | REALTIME_ALARM | BOOTTIME_ALARM | TAI => {
-            1
-        }
+        REALTIME | MONOTONIC | MONOTONIC_RAW | BOOTTIME | TAI => 1,
         _ => {
             processor_time(call, clock)?;
             1
@@ -161,9 +145,10 @@ fn clock_nanosleep(
 ) -> SysResult {
     const ABSOLUTE: u32 = 1;
     let clock = match clock {
-        REALTIME | REALTIME_ALARM | TAI => Clock::Wall,
-        MONOTONIC | BOOTTIME | BOOTTIME_ALARM | PROCESS_CPUTIME => Clock::Monotonic,
-        THREAD_CPUTIME | MONOTONIC_RAW | REALTIME_COARSE | MONOTONIC_COARSE => {
+        REALTIME | TAI => Clock::Wall,
+        MONOTONIC | BOOTTIME | PROCESS_CPUTIME => Clock::Monotonic,
+        THREAD_CPUTIME | MONOTONIC_RAW | REALTIME_COARSE | MONOTONIC_COARSE | REALTIME_ALARM
+        | BOOTTIME_ALARM => {
             return Err(Errno::EOPNOTSUPP.into());
         }
         _ => return Err(Errno::EINVAL.into()),

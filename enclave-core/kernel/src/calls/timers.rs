@@ -85,9 +85,10 @@ fn alarm_left(left_ns: u64) -> usize {
 /// The clock of a timer of `timer_create(2)`.
 fn clock_of(clock: i32) -> Result<Clock, Errno> {
     match clock {
-        0 | 8 | 11 => Ok(Clock::Wall),
-        1 | 2 | 3 | 7 | 9 => Ok(Clock::Monotonic),
-        4..=6 => Err(Errno::EOPNOTSUPP),
+        0 | 11 => Ok(Clock::Wall),
+        1 | 2 | 3 | 7 => Ok(Clock::Monotonic),
+        // Those that cannot set a timer, and those that need a battery-backed clock.
+        4..=6 | 8 | 9 => Err(Errno::EOPNOTSUPP),
         // Processor-time clocks of a given process or thread.
         _ if clock < 0 && clock & 3 != 3 => Ok(Clock::Monotonic),
         _ => Err(Errno::EINVAL),

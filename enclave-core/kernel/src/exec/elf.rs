@@ -102,7 +102,7 @@ fn load_interpreter(
     let program = open(call, place)?;
     let parsed = parse(call, &program).map_err(|stop| match stop {
         Stop::Errno(Errno::ENOEXEC) => Stop::Errno(Errno::ELIBBAD),
-        other => other,
+        other @ (Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn) => other,
     })?;
     let top = memory.layout().mapping_top;
     let extent = extent(&parsed)?;
@@ -232,9 +232,7 @@ impl Object<'_, '_> {
         let within = address % PAGE_SIZE;
         let aligned = segment.p_offset as usize % PAGE_SIZE == within;
         let bounded = segment.p_filesz <= segment.p_memsz
-            && segment.p_offset.checked_add(segment.p_filesz).is_some_and(|end| {
-                end <= self.pages.size().next_multiple_of(PAGE_SIZE as u64)
-            });
+            && segment.p_offset.checked_add(segment.p_filesz).is_some();
         if !aligned || !bounded {
             return Err(Errno::ENOEXEC.into());
         }

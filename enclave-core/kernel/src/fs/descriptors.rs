@@ -33,6 +33,18 @@ impl FileTable {
         }
     }
 
+    /// Looks at the open file behind a descriptor while the table is locked: nothing in `look` may
+    /// use the table, or drop an open file.
+    #[inline]
+    pub(crate) fn with<T>(
+        &self,
+        number: usize,
+        look: impl FnOnce(&OpenFile) -> Option<T>,
+    ) -> Option<T> {
+        let slots = self.slots.lock();
+        look(&slots.get(number)?.as_ref()?.open)
+    }
+
     /// A descriptor with its flag.
     pub(crate) fn descriptor(&self, number: i32) -> Result<Descriptor, Errno> {
         let index = usize::try_from(number).map_err(|_| Errno::EBADF)?;
@@ -59,6 +71,14 @@ impl FileTable {
             *slot = Some(Descriptor { open, close_on_exec });
         }
         Ok(number)
+    }
+
+    /// `EMFILE` unless there is a free number below `limit`.
+    pub(crate) fn check_room(&self, limit: u64) -> Result<(), Errno> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(DESCRIPTORS_MAX);
+        let slots = self.slots.lock();
+        let free = slots.len() < limit || slots.iter().take(limit).any(Option::is_none);
+        if free { Ok(()) } else { Err(Errno::EMFILE) }
     }
 
     /// Puts an open file at a given number; returns what was there.

@@ -186,12 +186,26 @@ pub(crate) trait Pages: Send + Sync {
     /// as `SIGBUS`.
     fn page(&self, by: &Thread, index: u64, write: bool) -> SysResult<Frame>;
 
+    /// Whether mappings can share changes with the file. Where not, `mmap(2)` refuses `MAP_SHARED`
+    /// with `ENODEV`.
+    fn shareable(&self) -> bool {
+        true
+    }
+
     /// Another, or one fewer, shared mapping that may write.
     fn mapped_writable(&self, _more: bool) {}
+
+    /// Whether it is sealed against new shared mappings that write.
+    fn refuses_writers(&self) -> bool {
+        false
+    }
 
     /// Identity, for `/proc/self/maps` and shared futexes.
     fn id(&self) -> InodeId;
 }
+
+/// A directory and a name in it.
+pub(crate) type Position = (Arc<dyn Inode>, Box<[u8]>);
 
 /// A file-system node. `by` is the thread on whose behalf the host may have to be asked.
 ///
@@ -236,7 +250,7 @@ pub(crate) trait Inode: Send + Sync {
 
     /// The directory that holds this directory, and its name there; `None` at the root of a file
     /// system and for everything that is not a directory.
-    fn position(&self) -> Option<(Arc<dyn Inode>, Box<[u8]>)> {
+    fn position(&self) -> Option<Position> {
         None
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! From a path to a place (`path_resolution(7)`), and back.
 
-use crate::fs::{Inode, Kind, Place, Target};
-use crate::outcome::SysResult;
+use crate::fs::{Inode, Kind, Place, Target, proc_fs};
+use crate::outcome::{Stop, SysResult};
 use crate::task::Thread;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -92,13 +92,8 @@ impl<'a> Walk<'a> {
         }
         let absolute = path.starts_with(b"/");
         let at = if absolute { by.process.fs().root() } else { base.clone() };
-        let mut walk = Self {
-            by,
-            at,
-            names: Vec::new(),
-            links: 0,
-            trailing_slash: path.ends_with(b"/"),
-        };
+        let mut walk =
+            Self { by, at, names: Vec::new(), links: 0, trailing_slash: path.ends_with(b"/") };
         walk.push(path);
         Ok(walk)
     }
@@ -194,14 +189,16 @@ fn up(by: &Thread, at: &Place) -> Place {
 ///
 /// `None` when it lies outside the process's root.
 pub(crate) fn path_of(by: &Thread, place: &Place) -> Option<Vec<u8>> {
+    if let Some(label) = proc_fs::label_of(&*place.inode) {
+        return Some(label);
+    }
     let root = by.process.fs().root();
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut deleted = false;
     let mut at = place.clone();
     if let Some(entry) = &place.entry {
         let (directory, name) = &**entry;
-        let present = directory.lookup(by, name);
-        deleted = !present.is_ok_and(|inode| inode.id() == place.inode.id());
+        deleted = is_gone(by, &**directory, name, &*place.inode);
         names.push(name.clone());
         at = Place::directory(Arc::clone(&place.mount), Arc::clone(directory));
     }
@@ -233,5 +230,9 @@ pub(crate) fn path_of(by: &Thread, place: &Place) -> Option<Vec<u8>> {
 }
 
 fn is_gone(by: &Thread, parent: &dyn Inode, name: &[u8], inode: &dyn Inode) -> bool {
-    !parent.lookup(by, name).is_ok_and(|found| found.id() == inode.id())
+    match parent.lookup(by, name) {
+        Ok(found) => found.id() != inode.id(),
+        // Who would have to wait for the host takes it for present.
+        Err(stop) => stop == Stop::Errno(Errno::ENOENT),
+    }
 }

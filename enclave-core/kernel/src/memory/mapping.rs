@@ -2,7 +2,8 @@
 //! Changing what is mapped: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`.
 
 use crate::memory::{
-    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, checked_range, page_up,
+    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, SharedWriter, checked_range,
+    page_up,
 };
 use crate::outcome::SysResult;
 use alloc::string::String;
@@ -53,15 +54,20 @@ impl Memory {
         }
         let start = range.start;
         self.clear(&mut state.areas, &range);
+        let writer = match &request.backing {
+            Backing::File { pages, shared: true, .. } if !never_writable => {
+                Some(SharedWriter::new(Arc::clone(pages)))
+            }
+            Backing::File { .. } | Backing::Anonymous => None,
+        };
         let area = Area {
             protection: request.protection,
             backing: request.backing,
             grows_down: request.grows_down,
             dont_fork: false,
-            never_writable,
             name,
+            writer,
         };
-        area.note_shared_writer(true);
         state.areas.insert(range, area);
         Ok(start)
     }
@@ -72,7 +78,9 @@ impl Memory {
             return Err(Errno::EINVAL.into());
         }
         let range = checked_range(self.space(), start, length).map_err(|_| Errno::EINVAL)?;
-        self.clear(&mut self.state.lock().areas, &range);
+        let mut state = self.state.lock();
+        self.clear(&mut state.areas, &range);
+        state.search_from = state.search_from.max(range.end);
         Ok(())
     }
 
@@ -81,7 +89,6 @@ impl Memory {
         if !removed.is_empty() {
             self.space.unmap(range.clone());
         }
-        removed.iter().for_each(|(_, area)| area.note_shared_writer(false));
     }
 
     /// `mprotect(2)`.
@@ -93,11 +100,12 @@ impl Memory {
     ) -> SysResult<()> {
         let range = checked_range(self.space(), start, length)?;
         let mut state = self.state.lock();
-        if !state.areas.covers(&range) {
-            return Err(Errno::ENOMEM.into());
-        }
+        // What lies before a hole is changed, as on Linux.
+        let covered = state.areas.covered_from(range.start).min(range.end);
+        let complete = covered == range.end;
+        let range = range.start..covered;
         let forbidden = |area: &Area| {
-            area.never_writable && protection.contains(Protection::WRITE)
+            area.never_writable() && protection.contains(Protection::WRITE)
         };
         if state.areas.within(&range).iter().any(|(_, area)| forbidden(area)) {
             return Err(Errno::EACCES.into());
@@ -107,7 +115,7 @@ impl Memory {
             self.space.protect(piece.clone(), area.access());
             state.areas.insert(piece, area);
         }
-        Ok(())
+        if complete { Ok(()) } else { Err(Errno::ENOMEM.into()) }
     }
 
     /// `madvise(MADV_DONTNEED)` and `MADV_FREE`: private pages go, and come back as they were at
@@ -221,7 +229,7 @@ impl Memory {
 
     /// Finds a range for a mapping.
     fn place(&self, length: usize, placement: Placement) -> SysResult<Range<usize>> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         match placement {
             Placement::Fixed(start) => Ok(checked_range(self.space(), start, length)?),
             Placement::FixedFree(start) => {
@@ -236,8 +244,14 @@ impl Memory {
                 {
                     return Ok(range);
                 }
-                let found = state.areas.gap_below(state.layout.mapping_top, length);
-                Ok(found.ok_or(Errno::ENOMEM)?)
+                let top = state.layout.mapping_top;
+                // Below the last one found there is room, usually; else from the top again.
+                let hint = state.search_from.min(top);
+                let found = state.areas.gap_below(hint, length);
+                let found = found.or_else(|| state.areas.gap_below(top, length));
+                let found = found.ok_or(Errno::ENOMEM)?;
+                state.search_from = found.end;
+                Ok(found)
             }
         }
     }

@@ -9,7 +9,7 @@ mod area;
 mod fault;
 mod mapping;
 
-pub(crate) use area::{Area, Areas, Backing, Protection};
+pub(crate) use area::{Area, Areas, Backing, Protection, SharedWriter};
 pub(crate) use fault::BadAccess;
 pub(crate) use mapping::{MapRequest, Placement};
 
@@ -58,12 +58,16 @@ pub(crate) struct Layout {
 struct State {
     areas: Areas,
     layout: Layout,
+    /// Where the search for a free range starts, downwards: nothing is free between here and the
+    /// top that has not been given up since.
+    search_from: usize,
 }
 
 /// See the module's text. Shared by the threads of a process, and by a `vfork` child.
 pub(crate) struct Memory {
     kernel: &'static Kernel,
     space: Arc<dyn Space>,
+    user_end: usize,
     state: Mutex<State>,
 }
 
@@ -72,8 +76,9 @@ impl Memory {
     pub(crate) fn new(kernel: &'static Kernel) -> SysResult<Self> {
         let space = kernel.machine.new_space()?;
         let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
-        let state = Mutex::new(State { areas: Areas::default(), layout });
-        Ok(Self { kernel, space, state })
+        let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
+        let user_end = space.user_end();
+        Ok(Self { kernel, space, user_end, state })
     }
 
     /// The address space of a new program: one beside `current`, or on a flat machine, which has
@@ -100,6 +105,11 @@ impl Memory {
         Arc::clone(&self.space)
     }
 
+    /// First address behind user space.
+    pub(crate) const fn user_end(&self) -> usize {
+        self.user_end
+    }
+
     /// A number unlike that of any other address space that lives at the same time.
     pub(crate) fn identity(&self) -> usize {
         core::ptr::from_ref(self).addr()
@@ -123,10 +133,9 @@ impl Memory {
         for range in areas.take_unforked() {
             space.unmap(range);
         }
-        areas.iter().for_each(|(_, area)| area.note_shared_writer(true));
         let layout = state.layout;
-        let state = Mutex::new(State { areas, layout });
-        Ok(Self { kernel: self.kernel, space, state })
+        let state = Mutex::new(State { areas, layout, search_from: state.search_from });
+        Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state })
     }
 
     /// Landmarks.
@@ -202,12 +211,6 @@ impl Memory {
         }
         self.change_layout(|layout| layout.heap_end = end);
         end
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.state.lock().areas.iter().for_each(|(_, area)| area.note_shared_writer(false));
     }
 }
 

@@ -224,6 +224,20 @@ impl Pending {
         self.queue.push(info);
     }
 
+    /// Adds to the overruns of a timer's signal (`timer_create(2)`) that still waits; whether
+    /// there is one.
+    fn add_overruns(&mut self, signal: u8, id: u32, overruns: u32) -> bool {
+        let waiting = self.queue.iter_mut().find(|info| {
+            info.signo == i32::from(signal)
+                && info.code == code::TIMER
+                && info.fields.first().is_some_and(|field| *field as u32 == id)
+        });
+        let Some([field, ..]) = waiting.map(|info| &mut info.fields) else { return false };
+        let total = ((*field >> 32) as u32).saturating_add(overruns);
+        *field = u64::from(id) | u64::from(total) << 32;
+        true
+    }
+
     /// Takes the first signal of a set.
     pub(crate) fn take(&mut self, wanted: SignalSet) -> Option<SignalInfo> {
         let signal = SignalSet(self.set.0 & wanted.0).first()?;

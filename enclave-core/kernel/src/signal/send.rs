@@ -162,9 +162,9 @@ fn notify(process: &Arc<Process>) {
 }
 
 impl Pending {
-    /// Whether another instance of a real-time signal can be queued.
-    pub(crate) const fn has_room(&self) -> bool {
-        self.queue.len() < super::QUEUE_MAX
+    /// Whether another instance of a real-time signal can be queued under `RLIMIT_SIGPENDING`.
+    pub(crate) const fn has_room(&self, limit: u64) -> bool {
+        (self.queue.len() as u64) < limit && self.queue.len() < super::QUEUE_MAX
     }
 
     /// Whether a signal of a set waits.

@@ -85,9 +85,9 @@ impl IntervalTimer {
         (left, state.interval_ns)
     }
 
-    /// Times it rang without being heard since the last signal.
+    /// Times it rang while the last signal was waiting.
     pub(crate) fn overrun(&self) -> u32 {
-        self.state.lock().overrun
+        self.state.lock().overrun.min(i32::MAX.unsigned_abs())
     }
 
     fn arm(self: &Arc<Self>, deadline_ns: u64) -> TimerKey {
@@ -96,19 +96,10 @@ impl IntervalTimer {
     }
 }
 
-impl Alarm for IntervalTimer {
-    fn ring(self: Arc<Self>, now_ns: u64) {
-        {
-            let mut state = self.state.lock();
-            state.key = None;
-            if state.interval_ns > 0 {
-                let late = now_ns.saturating_sub(state.deadline_ns);
-                let missed = late.checked_div(state.interval_ns).unwrap_or(0);
-                state.overrun = u32::try_from(missed).unwrap_or(u32::MAX);
-                state.deadline_ns += (missed + 1) * state.interval_ns;
-                state.key = Some(self.arm(state.deadline_ns));
-            }
-        }
+impl IntervalTimer {
+    /// Tells whom it concerns that it rang, `missed` times too late. A signal of an earlier time
+    /// that still waits is not sent again: it counts.
+    fn tell(&self, missed: u32) {
         match &self.target {
             TimerTarget::Silent => {}
             TimerTarget::Plain { process, signal } => {
@@ -118,23 +109,52 @@ impl Alarm for IntervalTimer {
             }
             TimerTarget::Posix { process, tid, signal, id, value } => {
                 let Some(process) = process.upgrade() else { return };
+                let thread = tid.and_then(|tid| process.thread(tid));
+                let again = missed.saturating_add(1);
+                let waits = match (&thread, tid) {
+                    (Some(thread), _) => {
+                        thread.signals.lock().pending.add_overruns(*signal, *id, again)
+                    }
+                    (None, Some(_)) => return,
+                    (None, None) => process.pending.lock().add_overruns(*signal, *id, again),
+                };
+                let mut state = self.state.lock();
+                state.overrun = if waits { state.overrun.saturating_add(again) } else { missed };
+                drop(state);
+                if waits {
+                    return;
+                }
                 let mut info = SignalInfo {
                     signo: i32::from(*signal),
                     code: code::TIMER,
                     ..SignalInfo::default()
                 };
-                info.fields[0] = u64::from(*id) | u64::from(self.overrun()) << 32;
+                info.fields[0] = u64::from(*id) | u64::from(missed) << 32;
                 info.fields[1] = *value;
-                match tid {
-                    Some(tid) => {
-                        if let Some(thread) = process.thread(*tid) {
-                            send_to_thread(&thread, info);
-                        }
-                    }
+                match thread {
+                    Some(thread) => send_to_thread(&thread, info),
                     None => send_to_process(&process, info),
                 }
             }
         }
+    }
+}
+
+impl Alarm for IntervalTimer {
+    fn ring(self: Arc<Self>, now_ns: u64) {
+        let mut state = self.state.lock();
+        state.key = None;
+        let mut missed = 0;
+        if state.interval_ns > 0 {
+            let late = now_ns.saturating_sub(state.deadline_ns);
+            missed = late.checked_div(state.interval_ns).unwrap_or(0);
+            let ahead = (missed + 1).saturating_mul(state.interval_ns);
+            state.deadline_ns = state.deadline_ns.saturating_add(ahead);
+            state.key = Some(self.arm(state.deadline_ns));
+        }
+        drop(state);
+        // As Linux does, the count ends at the largest int (DELAYTIMER_MAX).
+        self.tell(u32::try_from(missed.min(i32::MAX as u64)).unwrap_or(0));
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     pub(crate) done: usize,
     /// What calls of several steps have finished.
     pub(crate) items: usize,
+    /// An address in user memory that cannot be reached, found out by an earlier attempt.
+    pub(crate) bad_address: Option<usize>,
     /// Whether it slept already and was woken.
     pub(crate) woken: bool,
     /// Whether a handler is about to end it: this attempt is the last one.
@@ -31,6 +33,13 @@ pub(crate) struct Progress {
     pub(crate) fifo: Option<Arc<PipeEnd>>,
     /// What `execve` has made ready.
     pub(crate) image: Option<Box<NewImage>>,
+}
+
+/// What a call that is answered at once may look at.
+pub(crate) struct Quick<'a> {
+    pub(crate) thread: &'a Thread,
+    pub(crate) memory: &'a Memory,
+    pub(crate) files: &'a FileTable,
 }
 
 /// The view that a system call has of its thread and of the kernel.
@@ -66,6 +75,14 @@ impl Call<'_> {
     /// As [`Call::sleep_on`], or `EAGAIN` where the open file does not block.
     pub(crate) fn block_on<T>(&self, open: &OpenFile, queue: &WaitQueue) -> SysResult<T> {
         if open.nonblocking() { Err(Errno::EAGAIN.into()) } else { self.sleep_on(queue) }
+    }
+
+    /// How much of a buffer can be reached: a transfer stops where its buffer stops.
+    pub(crate) fn reachable(&self, buffer: usize, count: usize) -> usize {
+        match self.progress.bad_address.and_then(|bad| bad.checked_sub(buffer)) {
+            Some(good) if good > 0 => count.min(good),
+            Some(_) | None => count,
+        }
     }
 
     /// Sets the deadline at the first attempt: `timeout_ns` from then.

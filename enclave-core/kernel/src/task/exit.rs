@@ -32,9 +32,9 @@ pub(crate) fn end_thread(thread: &Arc<Thread>, memory: &Memory) {
     }
 }
 
-/// Performs a small access for a thread that can no longer sleep; pages that would have to come
-/// from the host are given up.
-fn bring_in_and<T>(
+/// Performs a small access for a thread that cannot sleep (any more); pages that would have to
+/// come from the host are given up.
+pub(crate) fn bring_in_and<T>(
     thread: &Thread,
     memory: &Memory,
     access: impl Fn() -> crate::outcome::SysResult<T>,

@@ -3,6 +3,7 @@
 
 use crate::fs::{Attributes, File, InodeId, Kind, OpenFile};
 use crate::kernel::Kernel;
+use crate::memory::Memory;
 use crate::outcome::SysResult;
 use crate::task::{Call, Thread};
 use crate::user::{Sink, Source};
@@ -54,6 +55,12 @@ macro_rules! device {
 }
 
 device!(Null, "/dev/null", {
+    fn write_now(&self, _memory: &Memory, _address: usize, count: usize) -> Option<usize> {
+        Some(count)
+    }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, _: &mut Call<'_>, _: &OpenFile, _: u64, _: &mut Sink<'_>) -> SysResult {
         Ok(0)
     }
@@ -63,6 +70,13 @@ device!(Null, "/dev/null", {
 });
 
 device!(Zero, "/dev/zero", {
+    fn read_now(&self, memory: &Memory, address: usize, count: usize) -> Option<usize> {
+        memory.space().zero(address, count).ok()?;
+        Some(count)
+    }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn maps_zeroes(&self) -> bool {
         true
     }
@@ -75,6 +89,9 @@ device!(Zero, "/dev/zero", {
 });
 
 device!(Full, "/dev/full", {
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, _: &mut Call<'_>, _: &OpenFile, _: u64, to: &mut Sink<'_>) -> SysResult {
         Ok(to.put_zeroes(to.room().min(BATCH_MAX))?)
     }

@@ -3,12 +3,14 @@
 
 mod console;
 mod memory;
+mod terminal;
 
 pub(crate) use console::{Console, console_files};
+pub(crate) use terminal::{Terminals, pseudo_terminals};
 
-use crate::fs::{File, Inode, Make, NodeKind, OpenFlags, device_number};
+use crate::fs::{File, Make, NodeKind, OpenFlags, device_number, memory_fs};
 use crate::outcome::SysResult;
-use crate::task::{Call, Thread};
+use crate::task::Call;
 use alloc::sync::Arc;
 use strongroom_abi::Errno;
 
@@ -19,6 +21,10 @@ const NODES: &[(&str, u32, u32, u32)] = &[
     ("full", 1, 7, 0o666),
     ("random", 1, 8, 0o666),
     ("urandom", 1, 9, 0o666),
+    ("tty", 5, 0, 0o666),
+    ("console", 5, 1, 0o600),
+    ("ptmx", 5, 2, 0o666),
+    ("tty1", 4, 1, 0o620),
 ];
 
 const LINKS: &[(&str, &str)] = &[
@@ -32,31 +38,52 @@ const LINKS: &[(&str, &str)] = &[
 pub(crate) fn open_device(
     call: &mut Call<'_>,
     device: u64,
-    _flags: OpenFlags,
+    flags: OpenFlags,
 ) -> SysResult<Arc<dyn File>> {
-    let number = |major, minor| device_number(major, minor);
-    match device {
-        _ if device == number(1, 3) => Ok(Arc::new(memory::Null)),
-        _ if device == number(1, 5) => Ok(Arc::new(memory::Zero)),
-        _ if device == number(1, 7) => Ok(Arc::new(memory::Full)),
-        _ if device == number(1, 8) || device == number(1, 9) => {
-            Ok(Arc::new(memory::Random::new(call.kernel)))
-        }
+    let (major, minor) = split(device);
+    match (major, minor) {
+        (1, 3) => Ok(Arc::new(memory::Null)),
+        (1, 5) => Ok(Arc::new(memory::Zero)),
+        (1, 7) => Ok(Arc::new(memory::Full)),
+        (1, 8 | 9) => Ok(Arc::new(memory::Random::new(call.kernel))),
+        (5, 0) => terminal::open_controlling(call),
+        (4 | 5, 1) => Ok(console::open_console(call.kernel)),
+        (5, 2) => terminal::open_master(call),
+        (136, number) => terminal::open_slave(call, number, flags),
         _ => Err(Errno::ENXIO.into()),
     }
 }
 
+/// Major and minor number: the inverse of [`device_number`], for numbers below 2^32.
+const fn split(device: u64) -> (u32, u32) {
+    let major = (device >> 8) & 0xfff;
+    let minor = (device & 0xff) | (device >> 12) & 0xf_ff00;
+    (major as u32, minor as u32)
+}
+
 /// Makes the nodes of `/dev`.
-pub(crate) fn populate(by: &Thread, directory: &Arc<dyn Inode>) -> SysResult<()> {
+pub(crate) fn populate(directory: &memory_fs::Node) -> SysResult<()> {
     for (name, major, minor, permissions) in NODES {
         let node = NodeKind::CharacterDevice(device_number(*major, *minor));
         let make = Make { node, permissions: *permissions, uid: 0, gid: 0 };
-        directory.make(by, name.as_bytes(), &make)?;
+        directory.place(name.as_bytes(), &make)?;
     }
     for (name, target) in LINKS {
         let node = NodeKind::Symlink(target.as_bytes());
         let make = Make { node, permissions: 0o777, uid: 0, gid: 0 };
-        directory.make(by, name.as_bytes(), &make)?;
+        directory.place(name.as_bytes(), &make)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_can_be_split() {
+        for (major, minor) in [(1, 3), (136, 0), (136, 255), (136, 256), (136, 4095)] {
+            assert_eq!(split(device_number(major, minor)), (major, minor));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! Directories of the tree in memory.
 
 use super::{Body, Contents, Meta, Node};
+use crate::fs::inode::Position;
 use crate::fs::{DirectoryEntry, Inode, Kind, Make, NodeKind, RenameMode};
 use crate::outcome::SysResult;
 use crate::task::Thread;
@@ -62,21 +63,15 @@ impl Directory {
         self.parent = Some((Arc::downgrade(parent), name.into()));
     }
 
-    pub(super) fn position(&self) -> Option<(Arc<dyn Inode>, Box<[u8]>)> {
+    pub(super) fn position(&self) -> Option<Position> {
         let (parent, name) = self.parent.as_ref()?;
         Some((parent.upgrade()?, name.clone()))
     }
 
-    /// Bytes, in the manner of tmpfs: 20 an entry.
-    pub(super) fn size(&self) -> u64 {
-        (self.entries.len() as u64 + 2) * 20
-    }
+    /// Bytes, as file systems on disks report the smallest directories.
+    pub(super) const SIZE: u64 = 4096;
 
-    pub(super) fn list(
-        &self,
-        cursor: u64,
-        each: &mut dyn FnMut(&DirectoryEntry<'_>) -> bool,
-    ) {
+    pub(super) fn list(&self, cursor: u64, each: &mut dyn FnMut(&DirectoryEntry<'_>) -> bool) {
         for (position, name) in self.order.range(cursor..) {
             let Some(entry) = self.entries.get(name) else { continue };
             let (number, kind) = match &entry.child {
@@ -122,7 +117,10 @@ impl Node {
         let mut directory = self.directory()?.lock();
         while let Some(entry) = image::next_entry(&mut rest).map_err(|_| Errno::EIO)? {
             let kind = Kind::from_mode(u32::from(entry.kind) << 12).ok_or(Errno::EIO)?;
-            directory.insert(entry.name, Child::Image(entry.inode, kind));
+            // What was placed here before, a mount point, stays.
+            if !directory.entries.contains_key(entry.name) {
+                directory.insert(entry.name, Child::Image(entry.inode, kind));
+            }
         }
         directory.unloaded = None;
         drop(directory);
@@ -178,6 +176,12 @@ impl Node {
         make: &Make<'_>,
     ) -> SysResult<Arc<dyn Inode>> {
         self.absent(by, name)?;
+        Ok(self.place(name, make)?)
+    }
+
+    /// Makes a node without looking at what the image has under that name: for trees that the
+    /// kernel builds before the image can be read.
+    pub(crate) fn place(&self, name: &[u8], make: &Make<'_>) -> SysResult<Arc<Self>> {
         let me = self.myself()?;
         let (kind, body, links) = match make.node {
             NodeKind::Directory => {
@@ -185,13 +189,9 @@ impl Node {
                 directory.set_position(&me, name);
                 (Kind::Directory, Body::Directory(Mutex::new(directory)), 2)
             }
-            NodeKind::Regular => {
-                (Kind::Regular, Body::Regular(Contents::empty(self.fs.kernel)), 1)
-            }
+            NodeKind::Regular => (Kind::Regular, Body::Regular(Contents::empty(self.fs.kernel)), 1),
             NodeKind::Symlink(target) => (Kind::Symlink, Body::Symlink(target.into()), 1),
-            NodeKind::CharacterDevice(device) => {
-                (Kind::CharacterDevice, Body::Device(device), 1)
-            }
+            NodeKind::CharacterDevice(device) => (Kind::CharacterDevice, Body::Device(device), 1),
             NodeKind::BlockDevice(device) => (Kind::BlockDevice, Body::Device(device), 1),
             NodeKind::Fifo => (Kind::Fifo, Body::Other, 1),
             NodeKind::Socket => (Kind::Socket, Body::Other, 1),
@@ -205,6 +205,14 @@ impl Node {
             self.change_links(true);
         }
         Ok(node)
+    }
+
+    /// A child that was placed or used before; asks the image for nothing.
+    pub(crate) fn placed(&self, name: &[u8]) -> Option<Arc<Self>> {
+        match &self.directory().ok()?.lock().entries.get(name)?.child {
+            Child::Node(node) => Some(Arc::clone(node)),
+            Child::Image(..) => None,
+        }
     }
 
     /// Group and permissions of a new node: a set-group-ID directory hands its group on.
@@ -238,12 +246,7 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn remove_node(
-        &self,
-        by: &Thread,
-        name: &[u8],
-        directory: bool,
-    ) -> SysResult<()> {
+    pub(super) fn remove_node(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
         let node = self.child(by, name)?;
         match (directory, node.kind == Kind::Directory) {
             (true, false) => return Err(Errno::ENOTDIR.into()),
@@ -294,6 +297,10 @@ impl Node {
         }
         if node.kind == Kind::Directory && into.is_within(&node) {
             return Err(Errno::EINVAL.into());
+        }
+        let above = target.as_ref().filter(|target| target.kind == Kind::Directory);
+        if mode == RenameMode::Replace && above.is_some_and(|target| self.is_within(target)) {
+            return Err(Errno::ENOTEMPTY.into());
         }
         match (mode, &target) {
             (RenameMode::NoReplace, Some(_)) => return Err(Errno::EEXIST.into()),

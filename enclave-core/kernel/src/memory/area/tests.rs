@@ -47,8 +47,8 @@ fn area(protection: u32, file: Option<(u64, u64)>) -> Area {
         backing,
         grows_down: false,
         dont_fork: false,
-        never_writable: false,
         name: None,
+        writer: None,
     }
 }
 
