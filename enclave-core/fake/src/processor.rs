@@ -155,7 +155,8 @@ impl Context for Processor {
         loop {
             let (trap, registers) = coroutine.run(self.registers);
             self.registers = registers;
-            self.space.machine().note(format_args!("{trap:?} {:?}", registers.arguments()));
+            let arguments = registers.arguments();
+            self.space.machine().note(format_args!("{trap:?} {arguments:?}"));
             if trap != Trap::SystemCall || !answer(&mut self.registers) {
                 return (trap, &mut self.registers);
             }
