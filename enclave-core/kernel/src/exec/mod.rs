@@ -14,7 +14,7 @@ pub(crate) use workload::start_workload;
 use crate::fs::{File, Follow, Kind, OpenFile, OpenFlags, Place, walk};
 use crate::memory::Memory;
 use crate::outcome::SysResult;
-use crate::signal::STACK_DISABLED;
+use crate::signal::{SIGCHLD, STACK_DISABLED};
 use crate::task::{Call, Thread};
 use crate::user::Sink;
 use alloc::boxed::Box;
@@ -201,6 +201,7 @@ pub(crate) fn commit(thread: &Arc<Thread>, image: &NewImage) {
         credentials.sgid = credentials.egid;
     }
     process.set_memory(Some(Arc::clone(&image.memory)));
+    process.exit_signal.store(u32::from(SIGCHLD), Ordering::Relaxed);
     process.executed.store(true, Ordering::Release);
     process.released.wake();
 }

@@ -163,6 +163,7 @@ fn reparent_children(process: &Arc<Process>) {
     let Some(guardian) = guardian else { return };
     for child in children {
         guardian.adopt(&child);
+        child.exit_signal.store(u32::from(SIGCHLD), Ordering::Relaxed);
         let signal = child.parent_death_signal.load(Ordering::Relaxed) as u8;
         if signal != 0 {
             let info = signal::info_from(signal, code::USER, process.pid, 0);
