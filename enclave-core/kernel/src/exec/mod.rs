@@ -11,6 +11,7 @@ mod workload;
 
 pub(crate) use workload::start_workload;
 
+use crate::fs::text::TextUse;
 use crate::fs::{File, Follow, Kind, OpenFile, OpenFlags, Place, walk};
 use crate::memory::Memory;
 use crate::outcome::SysResult;
@@ -58,6 +59,7 @@ struct Program<'a> {
     by: &'a Arc<Thread>,
     place: Place,
     file: Arc<dyn File>,
+    text: Arc<TextUse>,
 }
 
 /// Loads the program at `place`. `path` is how the caller named it.
@@ -118,7 +120,8 @@ fn open<'a>(call: &mut Call<'a>, place: Place) -> SysResult<Program<'a>> {
         return Err(Errno::EACCES.into());
     }
     let file = Arc::clone(&place.inode).open(call, &place, OpenFlags::empty())?;
-    Ok(Program { by: call.thread, place, file })
+    let text = Arc::new(TextUse::run(call.kernel, place.inode.id())?);
+    Ok(Program { by: call.thread, place, file, text })
 }
 
 impl Program<'_> {
@@ -141,7 +144,7 @@ fn load(
     path: &[u8],
     strings: &Arguments,
 ) -> SysResult<Box<NewImage>> {
-    let memory = Arc::new(Memory::new(call.kernel)?);
+    let memory = Arc::new(Memory::of_program(call.kernel, Arc::clone(&program.text))?);
     let loaded = elf::load(call, program, &memory)?;
     let registers = stack::build(call.thread, &memory, &loaded, path, strings)?;
     let mut context = memory.shared_space().new_context()?;

@@ -14,6 +14,7 @@ pub(crate) use fault::BadAccess;
 pub(crate) use mapping::{MapRequest, Placement};
 
 use crate::fs::InodeId;
+use crate::fs::text::TextUse;
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
 use alloc::sync::Arc;
@@ -68,6 +69,8 @@ pub(crate) struct Memory {
     kernel: &'static Kernel,
     space: Arc<dyn Space>,
     state: Mutex<State>,
+    /// The program is not to be written while it runs here.
+    text: Option<Arc<TextUse>>,
 }
 
 impl Memory {
@@ -76,7 +79,12 @@ impl Memory {
         let space = kernel.machine.new_space()?;
         let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
         let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
-        Ok(Self { kernel, space, state })
+        Ok(Self { kernel, space, state, text: None })
+    }
+
+    /// An empty address space for a program, whose file cannot be written as long as it lives.
+    pub(crate) fn of_program(kernel: &'static Kernel, text: Arc<TextUse>) -> SysResult<Self> {
+        Ok(Self { text: Some(text), ..Self::new(kernel)? })
     }
 
     /// The platform's side of it.
@@ -114,7 +122,7 @@ impl Memory {
         }
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
-        Ok(Self { kernel: self.kernel, space, state })
+        Ok(Self { kernel: self.kernel, space, state, text: self.text.clone() })
     }
 
     /// Landmarks.
