@@ -286,6 +286,11 @@ impl File for PipeEnd {
 }
 
 impl PipeEnd {
+    /// The pipe that it is an end of.
+    pub(crate) const fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+
     /// `fcntl(F_GETPIPE_SZ)`.
     pub(crate) fn capacity(&self) -> usize {
         self.pipe.state.lock().capacity

@@ -21,6 +21,7 @@ const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
 /// wait on.
 pub(crate) fn end_thread(thread: &Arc<Thread>, memory: &Memory) {
     thread.kernel.futexes.forget(thread);
+    thread.kernel.locks.forget(thread.key);
     release_robust(thread, memory);
     let address = thread.clear_child_tid.swap(0, Ordering::Relaxed);
     if address != 0 {

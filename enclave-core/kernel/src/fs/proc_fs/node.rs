@@ -4,7 +4,8 @@
 use super::text::TextFile;
 use super::{DESCRIPTOR, DETAILS, Entry, Members, Owner, PROCESS, THREAD, View, What};
 use crate::fs::{
-    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, OpenFlags, Place, Target,
+    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, OpenFlags, Place,
+    Target,
 };
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
@@ -238,6 +239,21 @@ impl Inode for Node {
         let number = number_of(name).ok_or(Errno::ENOENT)?;
         let (entry, owner) = self.member(by, members, number)?;
         Ok(self.child(name, entry, owner)?)
+    }
+
+    /// A name that is not there is not made either.
+    fn make(&self, _by: &Thread, _name: &[u8], _make: &Make<'_>) -> SysResult<Arc<dyn Inode>> {
+        Err(Errno::ENOENT.into())
+    }
+
+    fn remove(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
+        let is_directory = self.lookup(by, name)?.kind() == Kind::Directory;
+        Err(match (directory, is_directory) {
+            (true, false) => Errno::ENOTDIR,
+            (false, true) => Errno::EISDIR,
+            (true, true) | (false, false) => Errno::EPERM,
+        }
+        .into())
     }
 
     fn list(
