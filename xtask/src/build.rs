@@ -28,7 +28,8 @@ impl Built {
         let route = Route::to(PAYLOAD_TARGET).context("no compiler for the payload")?;
         let step = Step::start("build payload");
         let mut command = route.cargo(workspace, "build", PAYLOAD_TARGET);
-        process::run_quietly(command.args(["--release", "--package", "strongroom-snp"]))?;
+        command.args(["--release", "--package", "strongroom-snp", "--bin", "strongroom-snp"]);
+        process::run_quietly(&mut command)?;
         step.finish("built");
         let step = Step::start("build launcher");
         let mut command = cargo(workspace);

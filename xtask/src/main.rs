@@ -14,6 +14,7 @@ mod process;
 mod progress;
 mod root;
 mod setup;
+mod syscalls;
 mod test;
 mod tidy;
 mod toolchain;
@@ -46,6 +47,12 @@ enum Task {
     Test(test::Options),
     /// Check the source tree's rules that no compiler checks
     Tidy,
+    /// Write docs/syscalls.md from the kernel's table
+    Syscalls {
+        /// Write nothing: fail if it is not up to date
+        #[arg(long)]
+        check: bool,
+    },
     /// Run the test cases on native Linux only, twice, to check the cases themselves
     Oracle {
         #[command(flatten)]
@@ -93,7 +100,12 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         }
         Task::Demo(Setup { no_install }) => demo::demo(&workspace, no_install)?,
         Task::Test(options) => return Ok(code(test::run_suite(&workspace, &options)?)),
-        Task::Tidy => tidy::check(&workspace)?,
+        Task::Tidy => {
+            tidy::check(&workspace)?;
+            syscalls::check(&workspace)?;
+        }
+        Task::Syscalls { check: true } => syscalls::check(&workspace)?,
+        Task::Syscalls { check: false } => syscalls::write(&workspace)?,
         Task::Oracle { options, verbose } => {
             return Ok(code(test::check_oracle(&workspace, &options, verbose)?));
         }

@@ -5,6 +5,10 @@
 //! supplements of the System V ABI.
 #![no_std]
 #![forbid(unsafe_code)]
+#![expect(
+    missing_debug_implementations,
+    reason = "the layout derive makes helper types; the structures themselves have Debug"
+)]
 
 extern crate alloc;
 

@@ -3,11 +3,6 @@
 //!
 //! Every one is plain bytes without padding, so that copying it out leaks nothing.
 
-#![expect(
-    missing_debug_implementations,
-    reason = "the layout derive makes helper types; the structures themselves have Debug"
-)]
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 macro_rules! plain {

@@ -3,7 +3,7 @@
 
 use crate::calls;
 use crate::outcome::SysResult;
-use crate::task::Call;
+use crate::task::{Call, Quick};
 use strongroom_abi::{Errno, NUMBER_END, Sysno, arch};
 
 /// How far a call is served.
@@ -105,6 +105,36 @@ const fn index() -> [Handler; NUMBER_END] {
         families = rest;
     }
     handlers
+}
+
+/// Answers a call without changing anything else, or declines.
+pub(crate) type QuickHandler = fn(&Quick<'_>, &arch::Registers) -> Option<isize>;
+
+static QUICK: [Option<QuickHandler>; NUMBER_END] = quick_index();
+
+const fn quick_index() -> [Option<QuickHandler>; NUMBER_END] {
+    let mut handlers = [None; NUMBER_END];
+    let mut rest = calls::QUICK;
+    while let [(call, handler), others @ ..] = rest {
+        if let Some(number) = arch::number_of(*call) {
+            let (_, tail) = handlers.split_at_mut(number as usize);
+            if let [slot, ..] = tail {
+                *slot = Some(*handler);
+            }
+        }
+        rest = others;
+    }
+    handlers
+}
+
+/// The first of two levels: calls that need no more than a look. `None` leads to [`dispatch`].
+#[inline]
+pub(crate) fn answer_at_once(
+    number: usize,
+    quick: &Quick<'_>,
+    registers: &arch::Registers,
+) -> Option<isize> {
+    QUICK.get(number).copied().flatten()?(quick, registers)
 }
 
 /// Serves the call whose number and arguments are in `call`.

@@ -335,9 +335,14 @@ mod tests {
         assert_eq!(next_entry(&mut good).unwrap().unwrap().name, b"a");
         assert_eq!(next_entry(&mut good).unwrap().unwrap().inode, 3);
         assert_eq!(next_entry(&mut good), Ok(None));
-        for bad in
-            [&b"\x02\0\0\0\x08\x02a"[..], b"\x02\0\0", b"\x02\0\0\0\x08\0", b"\x02\0\0\0\x08\x01/"]
-        {
+        for bad in [
+            &b"\x02\0\0\0\x08\x02a"[..],
+            b"\x02\0\0",
+            b"\x02\0\0\0\x08\0",
+            b"\x02\0\0\0\x08\x01/",
+            b"\x02\0\0\0\x04\x01.",
+            b"\x02\0\0\0\x04\x02..",
+        ] {
             assert_eq!(next_entry(&mut &bad[..]), Err(Malformed::Value));
         }
     }

@@ -5,8 +5,11 @@ mod case;
 mod cases;
 mod client;
 mod compare;
+mod fuzzer;
+mod mutants;
 mod native;
 mod oracle;
+mod program;
 mod programs;
 mod tally;
 
@@ -20,12 +23,12 @@ use crate::{
     build::Built,
     process,
     setup::{self, Wants},
-    tidy,
+    syscalls, tidy,
     toolchain::{ARM_TARGET, PAYLOAD_TARGET, Route, cargo},
     workspace::Workspace,
 };
 use case::{Case, read_cases};
-use programs::Program;
+use program::{Kind, Program, read_table};
 use tally::{Outcome, Tally};
 
 /// What to test.
@@ -40,6 +43,10 @@ pub(crate) struct Options {
     /// Install nothing: list what is missing, and fail if something is
     #[arg(long)]
     pub(crate) no_install: bool,
+    /// Instead of the tests, test the tests: break the source in many places, one at a time, and
+    /// see whether each is noticed
+    #[arg(long)]
+    pub(crate) mutants: bool,
     /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases) or a part of the name of
     /// a case or test program
     #[arg(value_name = "FILTER")]
@@ -52,6 +59,11 @@ const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases"];
 /// Runs the suite; true when everything passed.
 pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool> {
     let tally = Tally::default();
+    if options.mutants {
+        setup::setup(workspace, Wants::ALL, options.no_install)?;
+        mutants::run(workspace, &options.filters, &tally)?;
+        return Ok(tally.finish());
+    }
     let programs = chosen_programs(workspace, options)?;
     let cases = chosen_cases(workspace, options)?;
     if !options.filters.is_empty() && programs.is_empty() && cases.is_empty() {
@@ -67,7 +79,7 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
         match Built::make(workspace) {
             Ok(built) => {
                 tally.add("build", &Outcome::Passed, Some(started.elapsed()));
-                run_in_payload(workspace, &built, programs, cases, &tally);
+                run_in_payload(workspace, &built, programs, cases, options.fuzzer_calls(), &tally);
             }
             Err(error) => {
                 let how = Outcome::Failed(format!("{error:#}"));
@@ -83,10 +95,11 @@ fn run_in_payload(
     built: &Built,
     programs: Vec<Program>,
     cases: Vec<Case>,
+    calls: u64,
     tally: &Tally,
 ) {
     if !programs.is_empty()
-        && let Err(error) = programs::run_all(workspace, Some(built), programs, tally)
+        && let Err(error) = programs::run_all(workspace, Some(built), programs, calls, tally)
     {
         tally.add("programs", &Outcome::Failed(format!("{error:#}")), None);
     }
@@ -96,6 +109,11 @@ fn run_in_payload(
 }
 
 impl Options {
+    /// How many system calls a fuzzer makes in the payload.
+    fn fuzzer_calls(&self) -> u64 {
+        if self.full { 1_000_000 } else { 100_000 }
+    }
+
     fn wants_step(&self, step: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| filter == step)
     }
@@ -107,10 +125,9 @@ impl Options {
 }
 
 fn chosen_programs(workspace: &Workspace, options: &Options) -> Result<Vec<Program>> {
-    let mut programs = programs::read_table(workspace)?;
-    programs.retain(|program| {
-        (options.full || !program.full) && options.wants("programs", &program.name)
-    });
+    let mut programs = read_table(workspace)?;
+    programs
+        .retain(|program| program.kind != Kind::Bench && options.wants("programs", &program.name));
     Ok(programs)
 }
 
@@ -154,6 +171,7 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
     });
     step("unit", "unit tests", &|| quiet(cargo(workspace).arg("test")));
     step("tidy", "tidy", &|| tidy::check(workspace));
+    step("tidy", "docs/syscalls.md", &|| syscalls::check(workspace));
 }
 
 fn on_target(workspace: &Workspace, subcommand: &str, target: &str) -> Result<Command> {
@@ -168,7 +186,7 @@ mod tests {
 
     fn options(filters: &[&str]) -> Options {
         let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
-        Options { full: false, all_stages: false, no_install: false, filters }
+        Options { full: false, all_stages: false, no_install: false, mutants: false, filters }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) fn check_oracle(
     let tally = Tally::default();
     let programs = chosen_programs(workspace, options)?;
     if !programs.is_empty() {
-        programs::run_all(workspace, None, programs, &tally)?;
+        programs::run_all(workspace, None, programs, 0, &tally)?;
     }
     in_parallel(chosen_cases(workspace, options)?, |case| {
         let started = Instant::now();

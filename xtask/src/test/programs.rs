@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use anyhow::{Result, bail};
 
 use super::{
     cases::{in_parallel, last_lines},
+    fuzzer,
     native::{Network, Run},
+    program::{Kind, Program},
     tally::{Outcome, Tally},
 };
 use crate::{
@@ -28,113 +29,29 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Where the programs lie inside their root.
-const FOLDER: &str = "/xtest";
+/// A run that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(180);
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    /// Compiler flags of all programs.
-    #[serde(default)]
-    flags: Vec<String>,
-    program: Vec<Program>,
-}
-
-/// One program of the table.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Program {
-    /// Name of the executable.
-    pub(crate) name: String,
-    /// Files beside the table.
-    sources: Vec<String>,
-    /// How it is linked, and so which root it needs.
-    link: Link,
-    /// More compiler flags.
-    #[serde(default)]
-    flags: Vec<String>,
-    /// Arguments.
-    #[serde(default)]
-    args: Vec<String>,
-    /// Only with `--full`.
-    #[serde(default)]
-    pub(crate) full: bool,
-    /// Seconds before a run counts as hung.
-    #[serde(default = "usual_limit_s")]
-    timeout_s: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Link {
-    Static,
-    StaticPie,
-    Dynamic,
-}
-
-fn usual_limit_s() -> u64 {
-    120
-}
-
-impl Link {
-    fn flag(self) -> Option<&'static str> {
-        match self {
-            Self::Static => Some("-static"),
-            Self::StaticPie => Some("-static-pie"),
-            Self::Dynamic => None,
-        }
-    }
-
-    fn root(self) -> Set {
-        match self {
-            Self::Static | Self::StaticPie => Set::Small,
-            Self::Dynamic => Set::Debian,
-        }
-    }
-}
-
-/// Reads the table; nothing when the workspace has none.
-pub(crate) fn read_table(workspace: &Workspace) -> Result<Vec<Program>> {
-    let file = workspace.root.join("xtest/programs/programs.toml");
-    if !file.exists() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read_to_string(&file)?;
-    let table: Table = toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
-    let mut programs = table.program;
-    for program in &mut programs {
-        program.flags.splice(0..0, table.flags.iter().cloned());
-    }
-    Ok(programs)
-}
-
-/// Compiles `programs`, runs each twice, and counts every case they print.
+/// Compiles `programs`, runs each twice, and counts every case they print; fuzzers run with as many
+/// calls as are asked for.
 pub(crate) fn run_all(
     workspace: &Workspace,
     built: Option<&Built>,
     programs: Vec<Program>,
+    calls: u64,
     tally: &Tally,
 ) -> Result<()> {
-    let step = Step::start("compile test programs");
-    let mut executables = BTreeMap::new();
-    for program in &programs {
-        step.note(&program.name);
-        let executable = compile(workspace, program)?;
-        let inside = Path::new(FOLDER).join(&program.name);
-        let files: &mut Vec<_> = executables.entry(program.link.root()).or_default();
-        files.push((executable, inside));
-    }
-    step.finish("done");
-    let mut roots = BTreeMap::new();
-    for (set, files) in executables {
-        let name = format!("programs-{}", set.name());
-        let root = Root::of_set(workspace, set)?.with_files(workspace, &name, &files)?;
-        let image = built.map(|_| root.image(workspace)).transpose()?;
-        roots.insert(set, (root, image));
-    }
+    let roots = prepare(workspace, &programs, built.is_some())?;
     in_parallel(programs, |program| {
-        let counted = match roots.get(&program.link.root()) {
-            Some((root, image)) => count(&program, root, built.zip(image.as_deref()), tally),
+        let counted = match roots.get(&program.root()) {
+            Some((root, image)) => {
+                let payload = built.zip(image.as_deref());
+                match program.kind {
+                    Kind::Cases => count(&program, root, payload, tally),
+                    Kind::Fuzzer => fuzzer::run(&program, root, payload, calls, tally),
+                    Kind::Bench => Ok(()),
+                }
+            }
             None => Err(anyhow::anyhow!("its root was not made")),
         };
         if let Err(error) = counted {
@@ -144,13 +61,41 @@ pub(crate) fn run_all(
     Ok(())
 }
 
+/// A root with the programs in it, and its image if it was wanted.
+pub(super) type Prepared = (Root, Option<PathBuf>);
+
+/// Compiles `programs` and puts them into roots.
+pub(super) fn prepare(
+    workspace: &Workspace,
+    programs: &[Program],
+    with_images: bool,
+) -> Result<BTreeMap<Set, Prepared>> {
+    let step = Step::start("compile test programs");
+    let mut executables = BTreeMap::new();
+    for program in programs {
+        step.note(&program.name);
+        let executable = compile(workspace, program)?;
+        let files: &mut Vec<_> = executables.entry(program.root()).or_default();
+        files.push((executable, program.path_inside()));
+    }
+    step.finish("done");
+    let mut roots = BTreeMap::new();
+    for (set, files) in executables {
+        let name = format!("programs-{}", set.name());
+        let root = Root::of_set(workspace, set)?.with_files(workspace, &name, &files)?;
+        let image = with_images.then(|| root.image(workspace)).transpose()?;
+        roots.insert(set, (root, image));
+    }
+    Ok(roots)
+}
+
 fn compile(workspace: &Workspace, program: &Program) -> Result<PathBuf> {
     let source = workspace.root.join("xtest/programs");
     let output = workspace.target.join("xtest-programs");
     fs::create_dir_all(&output)?;
     let executable = output.join(&program.name);
     let mut command = Command::new("gcc");
-    command.current_dir(&source).args(&program.flags).args(program.link.flag());
+    command.current_dir(&source).args(&program.flags).args(program.link_flag());
     command.args(&program.sources).arg("-o").arg(&executable);
     // Same source, same bytes: the root's stamp depends on them.
     command.arg("-Wl,--build-id=none").arg(format!("-ffile-prefix-map={}=.", source.display()));
@@ -164,10 +109,9 @@ fn count(
     payload: Option<(&Built, &Path)>,
     tally: &Tally,
 ) -> Result<()> {
-    let mut command = vec![format!("{FOLDER}/{}", program.name)];
-    command.extend(program.args.iter().cloned());
+    let command = [program.path_inside().to_string_lossy().into_owned()];
     let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-    let limit = Duration::from_secs(program.timeout_s);
+    let limit = LIMIT;
     let native = Run {
         root: &root.folder,
         command: &command,

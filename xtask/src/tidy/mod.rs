@@ -3,6 +3,7 @@
 
 mod arrows;
 mod dependencies;
+mod panics;
 mod ratchet;
 mod sources;
 
@@ -52,6 +53,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let mut problems = Vec::new();
     problems.extend(sources::problems(&files, &limits.long_files));
     problems.extend(ratchet::problems(&files, &limits.unsafe_counts));
+    problems.extend(panics::problems(&files));
     problems.extend(arrows::problems(&packages));
     problems.extend(dependencies::problems(&files, &packages, &limits.required));
     if problems.is_empty() {
@@ -71,16 +73,22 @@ pub(crate) fn shipped_core_packages(workspace: &Workspace) -> Result<Vec<String>
 }
 
 fn tracked(workspace: &Workspace) -> Result<Vec<Tracked>> {
+    let read = |path: String| {
+        let text = fs::read_to_string(workspace.root.join(&path)).ok()?;
+        Some(Tracked { path, text })
+    };
+    Ok(tracked_paths(workspace)?.into_iter().filter_map(read).collect())
+}
+
+/// Paths of the files of the tree, as git would commit them.
+pub(crate) fn tracked_paths(workspace: &Workspace) -> Result<Vec<String>> {
     let mut command = Command::new("git");
     command.current_dir(&workspace.root);
     command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let listed = process::run_quietly(&mut command)?;
     let listed = String::from_utf8(listed).context("file names are UTF-8")?;
-    let read = |path: &str| {
-        let text = fs::read_to_string(workspace.root.join(path)).ok()?;
-        Some(Tracked { path: path.to_owned(), text })
-    };
-    Ok(listed.split_terminator('\0').filter_map(read).collect())
+    let there = |path: &&str| workspace.root.join(path).is_file();
+    Ok(listed.split_terminator('\0').filter(there).map(str::to_owned).collect())
 }
 
 fn packages(workspace: &Workspace) -> Result<Vec<Package>> {

@@ -14,6 +14,7 @@ mod names;
 mod pidfd;
 mod poll;
 mod process;
+mod quick;
 mod record_locks;
 mod signals;
 mod sockets;
@@ -25,6 +26,7 @@ mod transfer;
 mod wait;
 mod waiting;
 
+pub(crate) use quick::QUICK;
 pub(crate) use record_locks::release_record_locks;
 pub(crate) use system::{RELEASE, VERSION, hostname};
 

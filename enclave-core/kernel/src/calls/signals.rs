@@ -253,7 +253,7 @@ fn kill(call: &mut Call<'_>, pid: i32, number: i32) -> SysResult {
             all.filter(|one| one.pid != 1 && one.pid != call.thread.process.pid).collect()
         }
         i32::MIN => Vec::new(),
-        ..-1 => processes.in_group(pid.unsigned_abs()),
+        -0x7fff_ffff..=-2 => processes.in_group(pid.unsigned_abs()),
     };
     if targets.is_empty() {
         return Err(Errno::ESRCH.into());

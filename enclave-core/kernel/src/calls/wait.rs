@@ -60,7 +60,7 @@ fn wait4(
     }
     let wanted = match pid {
         i32::MIN => return Err(Errno::ESRCH.into()),
-        ..-1 => Wanted::Group(pid.unsigned_abs()),
+        -0x7fff_ffff..=-2 => Wanted::Group(pid.unsigned_abs()),
         -1 => Wanted::Any,
         0 => Wanted::Group(call.thread.process.group()),
         1.. => Wanted::Pid(pid.unsigned_abs()),

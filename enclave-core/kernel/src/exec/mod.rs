@@ -144,7 +144,8 @@ fn load(
     path: &[u8],
     strings: &Arguments,
 ) -> SysResult<Box<NewImage>> {
-    let memory = Arc::new(Memory::of_program(call.kernel, Arc::clone(&program.text))?);
+    let memory = Memory::for_program(call.memory)?;
+    memory.keep_text(Arc::clone(&program.text));
     let loaded = elf::load(call, program, &memory)?;
     let registers = stack::build(call.thread, &memory, &loaded, path, strings)?;
     let mut context = memory.shared_space().new_context()?;

@@ -40,11 +40,14 @@ pub(crate) fn start_workload(kernel: &'static Kernel, terminal: [bool; 3], size:
     kernel.scheduler.spawn(thread.key, Box::pin(launch(thread, memory, context)));
 }
 
+/// A thread, its memory, and the processor state that will run it.
+type FirstThread = (Arc<Thread>, Arc<Memory>, Box<dyn Context>);
+
 fn first_thread(
     kernel: &'static Kernel,
     terminal: [bool; 3],
     size: TerminalSize,
-) -> SysResult<(Arc<Thread>, Arc<Memory>, Box<dyn Context>)> {
+) -> SysResult<FirstThread> {
     let root = fs::mount_all(kernel)?;
     let memory = Arc::new(Memory::new(kernel)?);
     let context = memory.shared_space().new_context()?;
@@ -150,6 +153,10 @@ fn find(by: &Thread, program: &str) -> SysResult<(String, Place)> {
     Err(Errno::ENOENT.into())
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "there is an errno for everything; only some have a cause that can be named"
+)]
 fn give_up(kernel: &'static Kernel, errno: Errno) {
     let program = &kernel.manifest.program;
     let (status, why) = match errno {

@@ -33,6 +33,18 @@ impl FileTable {
         }
     }
 
+    /// Looks at the open file behind a descriptor while the table is locked: nothing in `look` may
+    /// use the table, or drop an open file.
+    #[inline]
+    pub(crate) fn with<T>(
+        &self,
+        number: usize,
+        look: impl FnOnce(&OpenFile) -> Option<T>,
+    ) -> Option<T> {
+        let slots = self.slots.lock();
+        look(&slots.get(number)?.as_ref()?.open)
+    }
+
     /// A descriptor with its flag.
     pub(crate) fn descriptor(&self, number: i32) -> Result<Descriptor, Errno> {
         let index = usize::try_from(number).map_err(|_| Errno::EBADF)?;

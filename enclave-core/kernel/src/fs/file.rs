@@ -2,6 +2,7 @@
 //! The behaviour behind an open file.
 
 use crate::fs::{Attributes, OpenFile, Pages};
+use crate::memory::Memory;
 use crate::outcome::SysResult;
 use crate::sync::Waiter;
 use crate::task::{Call, Thread};
@@ -77,6 +78,17 @@ pub(crate) trait File: Send + Sync {
         _from: &mut Source<'_>,
     ) -> SysResult {
         Err(Errno::EINVAL.into())
+    }
+
+    /// Reads without an offset if that needs no more than a look: no waiting, no page to be
+    /// brought in. `None` leads to [`File::read`]; nothing has changed then.
+    fn read_now(&self, _memory: &Memory, _address: usize, _count: usize) -> Option<usize> {
+        None
+    }
+
+    /// Writes without an offset, as [`File::read_now`] reads.
+    fn write_now(&self, _memory: &Memory, _address: usize, _count: usize) -> Option<usize> {
+        None
     }
 
     /// Whether offsets mean anything.

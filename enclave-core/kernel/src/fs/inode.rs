@@ -204,6 +204,9 @@ pub(crate) trait Pages: Send + Sync {
     fn id(&self) -> InodeId;
 }
 
+/// A directory and a name in it.
+pub(crate) type Position = (Arc<dyn Inode>, Box<[u8]>);
+
 /// A file-system node. `by` is the thread on whose behalf the host may have to be asked.
 ///
 /// Permissions are checked by the callers in `calls`; these methods check what belongs to the
@@ -247,7 +250,7 @@ pub(crate) trait Inode: Send + Sync {
 
     /// The directory that holds this directory, and its name there; `None` at the root of a file
     /// system and for everything that is not a directory.
-    fn position(&self) -> Option<(Arc<dyn Inode>, Box<[u8]>)> {
+    fn position(&self) -> Option<Position> {
         None
     }
 

@@ -13,6 +13,7 @@ mod seals;
 pub(crate) use seals::Seals;
 
 use crate::fs::image::Image;
+use crate::fs::inode::Position;
 use crate::fs::{
     Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, OpenFlags, Pages, Place,
     RenameMode, Target, Timestamp,
@@ -80,6 +81,7 @@ pub(crate) struct Node {
 
 impl MemoryFs {
     /// A tree; returns its root directory. With an image the root is the image's.
+    #[expect(clippy::new_ret_no_self, reason = "a file system is reached through its root")]
     pub(crate) fn new(kernel: &'static Kernel, image: Option<Arc<Image>>) -> Arc<Node> {
         let backed = image.is_some();
         let fs = Arc::new(Self {
@@ -332,7 +334,7 @@ impl Inode for Node {
         }
     }
 
-    fn position(&self) -> Option<(Arc<dyn Inode>, Box<[u8]>)> {
+    fn position(&self) -> Option<Position> {
         self.directory().ok()?.lock().position()
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Mounts, places, and what a process sees as root and working directory.
 
+use crate::fs::inode::Position;
 use crate::fs::{Inode, InodeId, Kind};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -25,7 +26,7 @@ pub(crate) struct Place {
     pub(crate) mount: Arc<Mount>,
     pub(crate) inode: Arc<dyn Inode>,
     /// The directory and name through which a non-directory was reached.
-    pub(crate) entry: Option<Arc<(Arc<dyn Inode>, Box<[u8]>)>>,
+    pub(crate) entry: Option<Arc<Position>>,
 }
 
 impl Place {

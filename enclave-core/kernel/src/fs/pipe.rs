@@ -3,6 +3,7 @@
 
 use crate::fs::{Attributes, File, InodeId, Kind, OpenFile, Ready};
 use crate::kernel::Kernel;
+use crate::memory::Memory;
 use crate::outcome::SysResult;
 use crate::signal::{self, SIGPIPE};
 use crate::sync::{WaitQueue, Waiter};
@@ -128,7 +129,13 @@ impl State {
 
     fn consume(&mut self, count: usize) {
         self.length -= count;
-        self.start = if self.length == 0 { 0 } else { (self.start + count) % self.buffer.len() };
+        let next = self.start + count;
+        let size = self.buffer.len();
+        self.start = match self.length {
+            0 => 0,
+            _ if next >= size => next - size,
+            _ => next,
+        };
     }
 
     /// Makes the ring large enough for `wanted` bytes in all: small pipes stay small.
@@ -235,6 +242,38 @@ impl File for PipeEnd {
         call.block_on(open, &self.pipe.writable)
     }
 
+    fn read_now(&self, memory: &Memory, address: usize, count: usize) -> Option<usize> {
+        let mut state = self.pipe.state.lock();
+        let (head, _) = state.stretches();
+        let step = head.len().min(count);
+        // The end, the wait, and bytes on both sides of the ring's seam go the long way.
+        if step == 0 || (step < count && step < state.length) {
+            return None;
+        }
+        memory.space().copy_out(address, head.get(..step)?).ok()?;
+        state.consume(step);
+        drop(state);
+        self.pipe.writable.wake();
+        Some(step)
+    }
+
+    fn write_now(&self, memory: &Memory, address: usize, count: usize) -> Option<usize> {
+        let mut state = self.pipe.state.lock();
+        let size = state.buffer.len();
+        let at = state.start + state.length;
+        let at = if at >= size { at - size } else { at };
+        let fits = count > 0 && state.readers > 0 && state.length + count <= size;
+        if !fits || state.length + count > state.capacity {
+            return None;
+        }
+        let room = state.buffer.get_mut(at..at + count)?;
+        memory.space().copy_in(address, room).ok()?;
+        state.length += count;
+        drop(state);
+        self.pipe.readable.wake();
+        Some(count)
+    }
+
     fn poll(&self, _open: &OpenFile, waiter: Option<&Waiter>) -> Ready {
         let state = self.pipe.state.lock();
         let mut ready = Ready::empty();
@@ -286,9 +325,9 @@ impl File for PipeEnd {
 }
 
 impl PipeEnd {
-    /// The pipe that it is an end of.
-    pub(crate) const fn pipe(&self) -> &Arc<Pipe> {
-        &self.pipe
+    /// Opens an end of the same pipe, whichever this one is.
+    pub(crate) fn another(&self, reads: bool, writes: bool) -> Arc<Self> {
+        self.pipe.end(reads, writes)
     }
 
     /// `fcntl(F_GETPIPE_SZ)`.

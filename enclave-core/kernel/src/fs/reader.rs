@@ -65,7 +65,8 @@ impl Reader {
 
     /// The call has ended.
     pub(crate) fn forget(&self) {
-        if self.touched.swap(false, Ordering::Relaxed) {
+        if self.touched.load(Ordering::Relaxed) {
+            self.touched.store(false, Ordering::Relaxed);
             *self.log.lock() = Log::default();
         }
     }

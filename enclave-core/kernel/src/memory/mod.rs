@@ -19,7 +19,7 @@ use crate::kernel::Kernel;
 use crate::outcome::SysResult;
 use alloc::sync::Arc;
 use core::ops::Range;
-use spin::Mutex;
+use spin::{Mutex, Once};
 use strongroom_abi::Errno;
 use strongroom_south::{Form, Machine, PAGE_SIZE, Space};
 
@@ -68,9 +68,10 @@ struct State {
 pub(crate) struct Memory {
     kernel: &'static Kernel,
     space: Arc<dyn Space>,
+    user_end: usize,
     state: Mutex<State>,
     /// The program is not to be written while it runs here.
-    text: Option<Arc<TextUse>>,
+    text: Once<Arc<TextUse>>,
 }
 
 impl Memory {
@@ -79,12 +80,27 @@ impl Memory {
         let space = kernel.machine.new_space()?;
         let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
         let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
-        Ok(Self { kernel, space, state, text: None })
+        let user_end = space.user_end();
+        Ok(Self { kernel, space, user_end, state, text: Once::new() })
     }
 
-    /// An empty address space for a program, whose file cannot be written as long as it lives.
-    pub(crate) fn of_program(kernel: &'static Kernel, text: Arc<TextUse>) -> SysResult<Self> {
-        Ok(Self { text: Some(text), ..Self::new(kernel)? })
+    /// The address space of a new program: one beside `current`, or on a flat machine, which has
+    /// no other, the one that the first process was made with. `ENOSYS` once that is in use.
+    pub(crate) fn for_program(current: &Arc<Self>) -> SysResult<Arc<Self>> {
+        if current.is_paged() {
+            return Ok(Arc::new(Self::new(current.kernel)?));
+        }
+        if current.kernel.has_started() {
+            return Err(Errno::ENOSYS.into());
+        }
+        // An earlier attempt may have stopped half-way.
+        current.unmap(0, current.space.user_end())?;
+        Ok(Arc::clone(current))
+    }
+
+    /// Keeps a program's file from being written as long as this lives.
+    pub(crate) fn keep_text(&self, text: Arc<TextUse>) {
+        self.text.call_once(|| text);
     }
 
     /// The platform's side of it.
@@ -95,6 +111,11 @@ impl Memory {
     /// The platform's side, shared.
     pub(crate) fn shared_space(&self) -> Arc<dyn Space> {
         Arc::clone(&self.space)
+    }
+
+    /// First address behind user space.
+    pub(crate) const fn user_end(&self) -> usize {
+        self.user_end
     }
 
     /// A number unlike that of any other address space that lives at the same time.
@@ -122,7 +143,8 @@ impl Memory {
         }
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
-        Ok(Self { kernel: self.kernel, space, state, text: self.text.clone() })
+        let text = self.text.get().map_or_else(Once::new, |text| Once::initialized(Arc::clone(text)));
+        Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state, text })
     }
 
     /// Landmarks.

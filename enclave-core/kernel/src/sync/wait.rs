@@ -52,8 +52,12 @@ impl WaitQueue {
 
     /// Wakes everyone.
     pub(crate) fn wake(&self) {
+        let mut waiters = self.waiters.lock();
+        if waiters.is_empty() {
+            return;
+        }
         let mut watches: Vec<Arc<dyn EpollWaker>> = Vec::new();
-        self.waiters.lock().retain(|waiter| match waiter {
+        waiters.retain(|waiter| match waiter {
             Waiter::Thread(key) => {
                 self.scheduler.wake(*key);
                 false
@@ -65,6 +69,7 @@ impl WaitQueue {
                 alive
             }
         });
+        drop(waiters);
         // Outside the lock: a notified instance may itself be watched.
         watches.iter().for_each(|watch| watch.notify());
     }

@@ -35,6 +35,13 @@ pub(crate) struct Progress {
     pub(crate) image: Option<Box<NewImage>>,
 }
 
+/// What a call that is answered at once may look at.
+pub(crate) struct Quick<'a> {
+    pub(crate) thread: &'a Thread,
+    pub(crate) memory: &'a Memory,
+    pub(crate) files: &'a FileTable,
+}
+
 /// The view that a system call has of its thread and of the kernel.
 pub(crate) struct Call<'a> {
     pub(crate) kernel: &'static Kernel,

@@ -98,6 +98,8 @@ pub(crate) fn clone(
     }
     let memory = if flags.contains(CloneFlags::MEMORY) {
         Arc::clone(call.memory)
+    } else if !call.memory.is_paged() {
+        return Err(Errno::ENOSYS.into());
     } else {
         Arc::new(call.memory.fork()?)
     };

@@ -3,9 +3,11 @@
 
 use crate::fs::InodeId;
 use crate::memory::Memory;
-use crate::sync::{Scheduler, ThreadKey};
+use crate::sync::Scheduler;
 use crate::task::Thread;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use spin::Mutex;
 use strongroom_abi::Errno;
 use strongroom_south::Fault;
@@ -28,115 +30,121 @@ impl FutexKey {
     }
 }
 
-#[derive(Clone, Copy)]
+/// Queues; words are spread over them.
+const BUCKETS: usize = 64;
+
 struct Waiting {
-    thread: ThreadKey,
+    key: FutexKey,
+    thread: Arc<Thread>,
     bits: u32,
 }
 
-#[derive(Default)]
-struct Inner {
-    queues: BTreeMap<FutexKey, VecDeque<Waiting>>,
-    /// Where each waiting thread is queued; a thread that was woken is in here no more.
-    waiting: BTreeMap<ThreadKey, FutexKey>,
-}
+/// A queue, in the order of arrival. Its room is kept when it empties.
+type Bucket = Mutex<Vec<Waiting>>;
 
-/// All futexes of the kernel.
+/// All futexes of the kernel. [`Thread::futex`] says in which bucket a thread waits.
 pub(crate) struct Futexes {
     scheduler: &'static Scheduler,
-    inner: Mutex<Inner>,
+    buckets: [Bucket; BUCKETS],
 }
 
 impl Futexes {
     /// Nobody waits.
     pub(crate) fn new(scheduler: &'static Scheduler) -> Self {
-        Self { scheduler, inner: Mutex::new(Inner::default()) }
+        Self { scheduler, buckets: [const { Mutex::new(Vec::new()) }; BUCKETS] }
     }
 
     /// Queues a thread if the word still holds `expected`; `EAGAIN` if not. The test and the
     /// queueing are one step.
     pub(crate) fn enqueue(
         &self,
-        thread: &Thread,
+        thread: &Arc<Thread>,
         memory: &Memory,
         key: FutexKey,
         address: usize,
         expected: u32,
         bits: u32,
     ) -> Result<Result<(), Errno>, Fault> {
-        let mut inner = self.inner.lock();
+        self.forget(thread);
+        let number = key.bucket();
+        let Some(bucket) = self.buckets.get(number) else { return Ok(Err(Errno::EAGAIN)) };
+        let mut bucket = bucket.lock();
         if memory.space().load_u32(address)? != expected {
             return Ok(Err(Errno::EAGAIN));
         }
-        inner.remove(thread.key);
-        inner.queues.entry(key).or_default().push_back(Waiting { thread: thread.key, bits });
-        inner.waiting.insert(thread.key, key);
+        bucket.push(Waiting { key, thread: Arc::clone(thread), bits });
+        thread.futex.store(number + 1, Ordering::Relaxed);
         Ok(Ok(()))
     }
 
     /// Whether a thread is still queued.
     pub(crate) fn is_waiting(&self, thread: &Thread) -> bool {
-        self.inner.lock().waiting.contains_key(&thread.key)
+        thread.futex.load(Ordering::Relaxed) != 0
     }
 
     /// Takes a thread out of its queue.
     pub(crate) fn forget(&self, thread: &Thread) {
-        self.inner.lock().remove(thread.key);
+        let Some(number) = thread.futex.swap(0, Ordering::Relaxed).checked_sub(1) else { return };
+        if let Some(bucket) = self.buckets.get(number) {
+            bucket.lock().retain(|waiter| waiter.thread.key != thread.key);
+        }
     }
 
     /// Wakes up to `count` threads whose bits meet `bits`; returns how many.
     pub(crate) fn wake(&self, key: FutexKey, count: usize, bits: u32) -> usize {
-        let mut inner = self.inner.lock();
-        let Inner { queues, waiting } = &mut *inner;
-        let Some(queue) = queues.get_mut(&key) else { return 0 };
+        let Some(bucket) = self.buckets.get(key.bucket()) else { return 0 };
+        let mut bucket = bucket.lock();
         let mut woken = 0;
-        queue.retain(|waiter| {
-            if woken >= count || waiter.bits & bits == 0 {
-                return true;
+        let mut position = 0;
+        while woken < count
+            && let Some(waiter) = bucket.get(position)
+        {
+            if waiter.key != key || waiter.bits & bits == 0 {
+                position += 1;
+                continue;
             }
+            let waiter = bucket.remove(position);
+            waiter.thread.futex.store(0, Ordering::Relaxed);
+            self.scheduler.wake(waiter.thread.key);
             woken += 1;
-            waiting.remove(&waiter.thread);
-            self.scheduler.wake(waiter.thread);
-            false
-        });
-        if queue.is_empty() {
-            queues.remove(&key);
         }
         woken
     }
 
     /// Moves up to `count` threads from one word to another; returns how many.
     pub(crate) fn requeue(&self, from: FutexKey, to: FutexKey, count: usize) -> usize {
-        let mut inner = self.inner.lock();
-        let Inner { queues, waiting } = &mut *inner;
-        if from == to {
-            return queues.get(&from).map_or(0, |queue| queue.len().min(count));
+        let mut moved: Vec<Waiting> = Vec::new();
+        if let Some(bucket) = self.buckets.get(from.bucket()) {
+            let mut bucket = bucket.lock();
+            let mut position = 0;
+            while moved.len() < count
+                && let Some(waiter) = bucket.get(position)
+            {
+                if waiter.key == from {
+                    moved.push(bucket.remove(position));
+                } else {
+                    position += 1;
+                }
+            }
         }
-        let Some(mut queue) = queues.remove(&from) else { return 0 };
-        let moved = queue.len().min(count);
-        let target = queues.entry(to).or_default();
-        for waiter in queue.drain(..moved) {
-            waiting.insert(waiter.thread, to);
-            target.push_back(waiter);
+        let number = moved.len();
+        if let Some(bucket) = self.buckets.get(to.bucket()) {
+            let mut bucket = bucket.lock();
+            for waiter in moved {
+                waiter.thread.futex.store(to.bucket() + 1, Ordering::Relaxed);
+                bucket.push(Waiting { key: to, ..waiter });
+            }
         }
-        if target.is_empty() {
-            queues.remove(&to);
-        }
-        if !queue.is_empty() {
-            queues.insert(from, queue);
-        }
-        moved
+        number
     }
 }
 
-impl Inner {
-    fn remove(&mut self, thread: ThreadKey) {
-        let Some(key) = self.waiting.remove(&thread) else { return };
-        if let Some(queue) = self.queues.get_mut(&key) {
-            queue.retain(|waiter| waiter.thread != thread);
-            if queue.is_empty() {
-                self.queues.remove(&key);
-            }
-        }
+impl FutexKey {
+    fn bucket(self) -> usize {
+        let mixed = match self {
+            Self::Private { space, address } => space >> 6 ^ address >> 2,
+            Self::Shared { object, offset } => (object.number ^ offset >> 2) as usize,
+        };
+        (mixed ^ mixed >> 6 ^ mixed >> 12) % BUCKETS
     }
 }

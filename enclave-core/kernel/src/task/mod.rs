@@ -16,7 +16,7 @@ pub(crate) mod clone;
 pub(crate) mod exit;
 pub(crate) mod futex;
 
-pub(crate) use call::{Call, Progress};
+pub(crate) use call::{Call, Progress, Quick};
 pub(crate) use credentials::Credentials;
 pub(crate) use limits::{Limit, Limits, UNLIMITED};
 pub(crate) use process::{ExitStatus, Inherited, Process, ProcessState, Processes, Usage};

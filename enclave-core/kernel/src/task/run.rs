@@ -8,7 +8,7 @@ use crate::outcome::{Interrupt, Stop};
 use crate::signal::{self, Settled, code};
 use crate::sync::{Alarm, TimerKey};
 use crate::table;
-use crate::task::{Call, ExitStatus, Progress, Thread, Work, exit};
+use crate::task::{Call, ExitStatus, Progress, Quick, Thread, Work, exit};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::future::poll_fn;
@@ -40,38 +40,78 @@ pub(crate) async fn run(thread: Arc<Thread>, memory: Arc<Memory>, context: Box<d
     exit::finish_thread(&thread);
 }
 
+/// Why user mode was left for longer than a call that is answered at once.
+enum Halt {
+    /// There is something to do before user mode is entered.
+    Work,
+    /// A trap other than a system call.
+    Trap(Trap),
+    /// A call has to wait.
+    Wait { number: usize, arguments: [usize; 6], progress: Progress, stop: Stop },
+    /// `execve` has replaced the program.
+    Adopt(Box<NewImage>),
+}
+
 impl Loaded {
+    /// Stays in user mode and answers calls until one of them has to wait.
+    fn stay(&mut self) -> Halt {
+        while self.thread.work().is_empty() {
+            let quick =
+                Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
+            let (trap, registers) = self.context.enter(&mut |registers| {
+                let value = table::answer_at_once(registers.number(), &quick, registers);
+                if let Some(value) = value {
+                    registers.set_result(value);
+                }
+                value.is_some()
+            });
+            if trap != Trap::SystemCall {
+                return Halt::Trap(trap);
+            }
+            let number = registers.number();
+            let arguments = registers.arguments();
+            let mut progress = Progress::default();
+            match self.attempt(number, arguments, &mut progress) {
+                Ok(value) => self.finish(value.cast_signed()),
+                Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+                Err(stop) => {
+                    return Halt::Wait { number, arguments, progress, stop };
+                }
+            }
+            if let Some(image) = progress.image {
+                return Halt::Adopt(image);
+            }
+        }
+        Halt::Work
+    }
+
     /// One stay in user mode and what it led to.
     async fn live(&mut self) -> Result<(), Ending> {
-        if !self.thread.work().is_empty() {
-            self.attend().await?;
-        }
-        let (trap, registers) = self.context.enter();
-        match trap {
-            Trap::SystemCall => {
-                let number = registers.number();
-                let arguments = registers.arguments();
-                let mut progress = Progress::default();
-                match self.attempt(number, arguments, &mut progress) {
-                    Ok(value) => self.finish(value.cast_signed()),
-                    Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
-                    Err(stop) => self.slow(number, arguments, &mut progress, stop).await?,
-                }
-                if let Some(image) = progress.image.take() {
+        match self.stay() {
+            Halt::Work => self.attend().await,
+            Halt::Wait { number, arguments, mut progress, stop } => {
+                self.slow(number, arguments, &mut progress, stop).await?;
+                if let Some(image) = progress.image {
                     self.adopt(*image);
                 }
                 Ok(())
             }
-            Trap::PageFault { address, write, fetch } => self.page(address, write, fetch).await,
-            Trap::Interrupt => {
+            Halt::Adopt(image) => {
+                self.adopt(*image);
+                Ok(())
+            }
+            Halt::Trap(Trap::PageFault { address, write, fetch }) => {
+                self.page(address, write, fetch).await
+            }
+            Halt::Trap(Trap::Exception(exception)) => {
+                let at = self.context.registers().instruction_pointer();
+                self.exception(exception, at);
+                Ok(())
+            }
+            Halt::Trap(Trap::Interrupt | Trap::SystemCall) => {
                 self.thread.user_ns.fetch_add(TICK_NS, Ordering::Relaxed);
                 self.thread.kernel.interrupt();
                 yield_now(&self.thread).await;
-                Ok(())
-            }
-            Trap::Exception(exception) => {
-                let at = self.context.registers().instruction_pointer();
-                self.exception(exception, at);
                 Ok(())
             }
         }

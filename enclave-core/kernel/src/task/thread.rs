@@ -38,6 +38,8 @@ pub(crate) struct Thread {
     pub(crate) name: Mutex<String>,
     /// Where a zero is stored and a futex woken when the thread ends; 0 for nowhere.
     pub(crate) clear_child_tid: AtomicUsize,
+    /// The bucket of the futex that the thread waits on, plus one; 0 where it waits on none.
+    pub(crate) futex: AtomicUsize,
     /// Head of the robust futex list; 0 for none.
     pub(crate) robust_list: AtomicUsize,
     /// Time spent in user mode and in calls.
@@ -67,6 +69,7 @@ impl Thread {
             signals: Mutex::new(signals),
             name: Mutex::new(name),
             clear_child_tid: AtomicUsize::new(0),
+            futex: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
             user_ns: AtomicU64::new(0),
             system_ns: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 //! Directories of the tree in memory.
 
 use super::{Body, Contents, Meta, Node};
+use crate::fs::inode::Position;
 use crate::fs::{DirectoryEntry, Inode, Kind, Make, NodeKind, RenameMode};
 use crate::outcome::SysResult;
 use crate::task::Thread;
@@ -62,7 +63,7 @@ impl Directory {
         self.parent = Some((Arc::downgrade(parent), name.into()));
     }
 
-    pub(super) fn position(&self) -> Option<(Arc<dyn Inode>, Box<[u8]>)> {
+    pub(super) fn position(&self) -> Option<Position> {
         let (parent, name) = self.parent.as_ref()?;
         Some((parent.upgrade()?, name.clone()))
     }

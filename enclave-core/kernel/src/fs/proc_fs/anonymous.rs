@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! What `/proc/self/fd/N` leads to when the open file has no name: a pipe, a socket, an eventfd.
 
-use crate::fs::{Attributes, File, Inode, InodeId, Kind, OpenFile, OpenFlags, Place};
 use crate::fs::pipe::PipeEnd;
+use crate::fs::{Attributes, File, Inode, InodeId, Kind, OpenFile, OpenFlags, Place};
 use crate::outcome::SysResult;
 use crate::task::{Call, Thread};
 use alloc::sync::Arc;
@@ -37,10 +37,10 @@ pub(crate) fn reopened(place: &Place, flags: OpenFlags) -> Option<SysResult<Arc<
 }
 
 impl Anonymous {
-    /// The same object behind a new open file; of a pipe, the ends that are asked for.
+    /// The same object behind a new open file; of a pipe, the end that is asked for.
     fn file(&self, flags: OpenFlags) -> Result<Arc<dyn File>, Errno> {
         if let Some(end) = self.open.file.as_any().downcast_ref::<PipeEnd>() {
-            return Ok(end.pipe().end(flags.readable(), flags.writable()));
+            return Ok(end.another(flags.readable(), flags.writable()));
         }
         let had = self.open.flags();
         match self.attributes.kind {

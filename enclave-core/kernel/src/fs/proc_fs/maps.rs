@@ -2,7 +2,7 @@
 //! `/proc/PID/maps` and `/proc/PID/smaps`.
 
 use super::View;
-use crate::memory::{Area, Backing, Memory, Protection};
+use crate::memory::{Area, Backing, Layout, Memory, Protection};
 use crate::outcome::SysResult;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,7 +17,8 @@ const NAME_COLUMN: usize = 73;
 pub(super) fn maps(view: &View<'_>) -> SysResult<Vec<u8>> {
     let Some(memory) = view.process()?.memory() else { return Ok(Vec::new()) };
     let mut text = String::new();
-    memory.for_each_area(|range, area| line(&mut text, range, area));
+    let layout = memory.layout();
+    memory.for_each_area(|range, area| line(&mut text, range, area, &layout));
     Ok(text.into_bytes())
 }
 
@@ -25,8 +26,9 @@ pub(super) fn maps(view: &View<'_>) -> SysResult<Vec<u8>> {
 pub(super) fn smaps(view: &View<'_>) -> SysResult<Vec<u8>> {
     let Some(memory) = view.process()?.memory() else { return Ok(Vec::new()) };
     let mut text = String::new();
+    let layout = memory.layout();
     memory.for_each_area(|range, area| {
-        line(&mut text, range, area);
+        line(&mut text, range, area, &layout);
         Present::of(&memory, range).describe(&mut text, range.len(), area);
     });
     Ok(text.into_bytes())
@@ -50,7 +52,7 @@ pub(super) fn rollup(view: &View<'_>) -> SysResult<Vec<u8>> {
 }
 
 /// One line for an area.
-fn line(text: &mut String, range: &Range<usize>, area: &Area) {
+fn line(text: &mut String, range: &Range<usize>, area: &Area, layout: &Layout) {
     let bit = |flag, letter| if area.protection.contains(flag) { letter } else { '-' };
     let flags: String = [
         bit(Protection::READ, 'r'),
@@ -67,7 +69,11 @@ fn line(text: &mut String, range: &Range<usize>, area: &Area) {
             (*offset, id.device, id.number)
         }
     };
-    head(text, range, &flags, file, area.name.as_ref().map(|name| name.as_str()));
+    let heap = layout.heap_start < range.end
+        && range.start < layout.heap_end
+        && matches!(area.backing, Backing::Anonymous);
+    let name = area.name.as_ref().map(|name| name.as_str());
+    head(text, range, &flags, file, name.or_else(|| heap.then_some("[heap]")));
 }
 
 fn head(

@@ -4,8 +4,7 @@
 use super::text::TextFile;
 use super::{DESCRIPTOR, DETAILS, Entry, Members, Owner, PROCESS, THREAD, View, What};
 use crate::fs::{
-    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, OpenFlags, Place,
-    Target,
+    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, OpenFlags, Place, Target,
 };
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
@@ -241,11 +240,12 @@ impl Inode for Node {
         Ok(self.child(name, entry, owner)?)
     }
 
-    /// A name that is not there is not made either.
+    /// Names that are not there cannot be made to be: the same answer as for looking them up.
     fn make(&self, _by: &Thread, _name: &[u8], _make: &Make<'_>) -> SysResult<Arc<dyn Inode>> {
         Err(Errno::ENOENT.into())
     }
 
+    /// Nothing can be removed; a wrong kind is said first.
     fn remove(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
         let is_directory = self.lookup(by, name)?.kind() == Kind::Directory;
         Err(match (directory, is_directory) {

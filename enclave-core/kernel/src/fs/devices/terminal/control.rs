@@ -66,7 +66,8 @@ impl Terminal {
             TIOCGPGRP | TIOCGSID => self.group_or_session(call, request, argument, outside),
             TIOCSPGRP => {
                 self.check_background(call, SIGTTOU)?;
-                let group = UserPtr::<u32>::at(argument).read(call.memory)?;
+                let group = UserPtr::<i32>::at(argument).read(call.memory)?;
+                let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
                 self.set_foreground(&call.thread.process, group)
             }
             TIOCSCTTY if outside => Err(Errno::ENOTTY.into()),
