@@ -5,6 +5,7 @@ use crate::exec;
 use crate::fs::devices::{Console, Terminals};
 use crate::fs::image::Image;
 use crate::fs::locks::Locks;
+use crate::fs::text::TextUses;
 use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
 use crate::net::Network;
@@ -62,6 +63,7 @@ pub struct Kernel {
     pub(crate) processes: Processes,
     pub(crate) mounts: Mounts,
     pub(crate) locks: Locks,
+    pub(crate) text_uses: TextUses,
     pub(crate) futexes: Futexes,
     pub(crate) net: Network,
     pub(crate) manifest: Manifest,
@@ -110,6 +112,7 @@ impl Kernel {
             processes: Processes::default(),
             mounts: Mounts::default(),
             locks: Locks::new(scheduler),
+            text_uses: TextUses::default(),
             futexes: Futexes::new(scheduler),
             net: Network::default(),
             manifest: record.manifest,

@@ -2,6 +2,7 @@
 //! Attributes: `stat(2)`, `statx(2)`, `chmod(2)`, `chown(2)`, `utimensat(2)`, `truncate(2)`, `access(2)`.
 
 use crate::calls::descriptors::{AT_FDCWD, base};
+use crate::fs::text::TextUse;
 use crate::fs::{Attributes, Change, Follow, Kind, OpenFlags, Place, Timestamp, walk};
 use crate::outcome::SysResult;
 use crate::table::{Row, row};
@@ -472,6 +473,7 @@ fn truncate(call: &mut Call<'_>, path: UserStr, length: i64) -> SysResult {
     }
     check_access(call, &place, 2)?;
     check_writable_mount(&place)?;
+    let _writing = TextUse::write(call.kernel, place.inode.id())?;
     place.inode.change(call.thread, &Change { size: Some(size), ..Change::default() })?;
     Ok(0)
 }

@@ -255,6 +255,10 @@ impl Object<'_, '_> {
         }
         if end > mapped_end {
             let length = end - mapped_end;
+            if length / PAGE_SIZE > self.call.kernel.machine.counts().total {
+                // More than there could ever be.
+                return Err(Errno::ENOMEM.into());
+            }
             self.map(mapped_end, length, protection, Backing::Anonymous, None)?;
         }
         if zeroes && file_end > mapped_end {

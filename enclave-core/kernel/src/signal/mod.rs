@@ -58,7 +58,6 @@ pub(crate) mod code {
     pub(crate) const NO_DATA: i32 = 2;
     pub(crate) const MISALIGNED: i32 = 1;
     pub(crate) const INTEGER_DIVIDE: i32 = 1;
-    pub(crate) const FLOAT_INVALID: i32 = 7;
     pub(crate) const ILLEGAL_OPERAND: i32 = 2;
     pub(crate) const TRACE: i32 = 2;
 }

@@ -14,7 +14,7 @@ use alloc::sync::{Arc, Weak};
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::Poll;
-use strongroom_abi::Errno;
+use strongroom_abi::{Errno, arch};
 use strongroom_south::{Context, Exception, Trap};
 
 /// What a thread uses all the time, out of its locks.
@@ -250,6 +250,7 @@ impl Loaded {
 
     fn leave_queues(&self) {
         self.thread.kernel.futexes.forget(&self.thread);
+        self.thread.kernel.locks.forget(self.thread.key);
     }
 
     /// After a sleep: whether a handler has to be called, and if so whether it restarts calls.
@@ -338,10 +339,17 @@ impl Loaded {
         }
     }
 
-    fn exception(&self, exception: Exception, at: usize) {
+    fn exception(&mut self, exception: Exception, at: usize) {
         let (number, code) = match exception {
             Exception::IntegerDivide => (signal::SIGFPE, code::INTEGER_DIVIDE),
-            Exception::FloatingPoint => (signal::SIGFPE, code::FLOAT_INVALID),
+            Exception::FloatingPoint => {
+                let registers = *self.context.registers();
+                let state = self.context.extended_state();
+                match arch::float_exception_code(&registers, state) {
+                    Some(code) => (signal::SIGFPE, code),
+                    None => return,
+                }
+            }
             Exception::IllegalInstruction => (signal::SIGILL, code::ILLEGAL_OPERAND),
             Exception::Breakpoint => (signal::SIGTRAP, code::KERNEL),
             Exception::Step => (signal::SIGTRAP, code::TRACE),

@@ -102,6 +102,12 @@ impl Registers {
     }
 }
 
+/// The `FPE_*` code of a floating-point exception: the state does not tell which one trapped.
+pub const fn float_exception_code(_registers: &Registers, _extended: &[u8]) -> Option<i32> {
+    const FPE_FLTUNK: i32 = 14;
+    Some(FPE_FLTUNK)
+}
+
 /// `(child_tid, tls)` from the fourth and fifth argument of `clone(2)`.
 pub const fn clone_tail(fourth: usize, fifth: usize) -> (usize, usize) {
     (fifth, fourth)
