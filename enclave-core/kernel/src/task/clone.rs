@@ -55,9 +55,8 @@ pub(crate) struct CloneRequest {
 impl CloneRequest {
     fn check(&self) -> Result<(), Errno> {
         let flags = self.flags;
-        let needs = |one: CloneFlags, other: CloneFlags| {
-            !flags.contains(one) || flags.contains(other)
-        };
+        let needs =
+            |one: CloneFlags, other: CloneFlags| !flags.contains(one) || flags.contains(other);
         if !needs(CloneFlags::THREAD, CloneFlags::HANDLERS)
             || !needs(CloneFlags::HANDLERS, CloneFlags::MEMORY)
             || flags.contains(CloneFlags::CLEAR_HANDLERS | CloneFlags::HANDLERS)
@@ -102,7 +101,11 @@ pub(crate) fn clone(
     };
     let thread = child_thread(call, request, &process, tid, files);
     if flags.contains(CloneFlags::PARENT_SET_TID) {
-        request.parent_tid.write(call.memory, &tid)?;
+        // The fork may have made the page copy-on-write again. The child exists by now: stopping
+        // here, to be called once more, would make another.
+        let _ignored = exit::bring_in_and(call.thread, call.memory, || {
+            request.parent_tid.write(call.memory, &tid)
+        });
     }
     if flags.contains(CloneFlags::CHILD_SET_TID) {
         // The page is copied for it: it became copy-on-write with the fork. Without effect where
