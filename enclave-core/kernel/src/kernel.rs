@@ -272,6 +272,11 @@ impl Kernel {
         }
     }
 
+    /// Whether a user instruction has run.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
     /// The workload's first process has ended.
     pub(crate) fn finish(&self, status: ExitStatus) {
         let counts = self.machine.counts();

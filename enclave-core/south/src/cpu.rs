@@ -10,9 +10,12 @@ pub trait Context: Send {
 
     /// Runs the thread in user mode until it traps, and lends its registers.
     ///
+    /// `answer` is called for every system call first. Where it says true, the result is in the
+    /// registers, nothing else of them has changed, and the thread goes on without a return.
+    ///
     /// A resume address outside user space never reaches the processor: it is reported as
     /// [`Exception::Protection`].
-    fn enter(&mut self) -> (Trap, &mut Registers);
+    fn enter(&mut self, answer: Answer<'_>) -> (Trap, &mut Registers);
 
     /// The thread pointer: `fs` base on `x86_64`, `TPIDR_EL0` on `aarch64`.
     fn thread_pointer(&mut self) -> u64;
@@ -31,6 +34,9 @@ pub trait Context: Send {
     /// [`BadState`] when `state` has the wrong length or sets reserved bits; nothing changes then.
     fn set_extended_state(&mut self, state: &[u8]) -> Result<(), BadState>;
 }
+
+/// What [`Context::enter`] asks first about a system call.
+pub type Answer<'a> = &'a mut dyn FnMut(&mut Registers) -> bool;
 
 /// Processor state that the machine would refuse to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ mod cpu;
 mod memory;
 mod services;
 
-pub use cpu::{BadState, Context, Exception, Trap};
+pub use cpu::{Answer, BadState, Context, Exception, Trap};
 pub use memory::{
     Access, Fault, Form, Frame, FrameCounts, Frames, Mapped, OutOfMemory, PAGE_SIZE, Space,
 };

@@ -3,7 +3,7 @@
 
 use crate::calls::record_locks;
 use crate::fs::devices::open_device;
-use crate::fs::memory_fs::{MemoryFs, Node};
+use crate::fs::memory_fs::{MemoryFs, Node, Seals};
 use crate::fs::pipe::{Pipe, PipeEnd};
 use crate::fs::{
     Change, Descriptor, File, Follow, Inode, Kind, Make, NodeKind, OpenFile, OpenFlags, Parent,
@@ -31,11 +31,11 @@ pub(crate) const CALLS: &[Row] = &[
     row!(
         Fcntl,
         fcntl(3),
-        Partial("no leases, no directory notification, no seals but F_GET_SEALS")
+        Partial("no leases, no directory notification")
     ),
     row!(Pipe, pipe(1), Full),
     row!(Pipe2, pipe2(2), Partial("no packet mode")),
-    row!(MemfdCreate, memfd_create(2), Partial("no seals, no huge pages")),
+    row!(MemfdCreate, memfd_create(2), Partial("no huge pages")),
 ];
 
 /// `AT_FDCWD`.
@@ -460,7 +460,8 @@ fn fcntl(call: &mut Call<'_>, descriptor: i32, command: u32, argument: usize) ->
         9 => Ok(open.owner.load(Ordering::Relaxed) as usize),
         10 | 11 => Ok(0),
         1031 | 1032 => pipe_size(open, command, argument),
-        1034 => Ok(0),
+        1033 => add_seals(open, argument),
+        1034 => seals(open),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -507,14 +508,42 @@ fn memfd_create(call: &mut Call<'_>, name: UserStr, flags: u32) -> SysResult {
     const ALLOW_SEALING: u32 = 2;
     const NO_EXEC_SEAL: u32 = 8;
     const EXEC: u32 = 16;
-    if flags & !(CLOSE_ON_EXEC | ALLOW_SEALING | NO_EXEC_SEAL | EXEC) != 0 {
+    let known = CLOSE_ON_EXEC | ALLOW_SEALING | NO_EXEC_SEAL | EXEC;
+    if flags & !known != 0 || flags & (NO_EXEC_SEAL | EXEC) == NO_EXEC_SEAL | EXEC {
         return Err(Errno::EINVAL.into());
     }
     let name = name.read(call.memory, 250, Errno::EINVAL)?;
-    let node = MemoryFs::nameless(call.kernel, &name);
+    let (permissions, seals) = if flags & NO_EXEC_SEAL != 0 {
+        (0o666, Seals::EXEC)
+    } else if flags & ALLOW_SEALING != 0 {
+        (0o777, Seals::empty())
+    } else {
+        (0o777, Seals::SEAL)
+    };
+    let node = MemoryFs::nameless(call.kernel, &name, permissions);
+    node.set_seals(seals);
     let mount = call.thread.process.fs().root().mount;
     let place = Place { mount, inode: node, entry: None };
     let file = open_inode(call, &place, OpenFlags::READ_WRITE)?;
     let open = OpenFile::new(call.kernel, file, Some(place), OpenFlags::READ_WRITE);
     Ok(install(call, open, flags & CLOSE_ON_EXEC != 0)?)
+}
+
+/// `F_ADD_SEALS`.
+fn add_seals(open: &OpenFile, argument: usize) -> SysResult {
+    open.check_writable().map_err(|_| Errno::EPERM)?;
+    let seals = u32::try_from(argument).ok().and_then(Seals::from_bits).ok_or(Errno::EINVAL)?;
+    node_of(open).ok_or(Errno::EINVAL)?.add_seals(seals)?;
+    Ok(0)
+}
+
+/// `F_GET_SEALS`.
+fn seals(open: &OpenFile) -> SysResult {
+    let seals = node_of(open).and_then(Node::seals).ok_or(Errno::EINVAL)?;
+    Ok(seals.bits() as usize)
+}
+
+/// The node of a file in memory.
+fn node_of(open: &OpenFile) -> Option<&Node> {
+    open.place.as_ref()?.inode.as_any().downcast_ref()
 }

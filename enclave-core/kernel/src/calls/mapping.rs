@@ -117,10 +117,11 @@ struct MapSource {
 }
 
 fn anonymous(call: &Call<'_>, shared: bool, length: usize) -> SysResult<MapSource> {
-    if !shared {
+    // A flat machine has nobody to share with: it does not fork.
+    if !shared || !call.memory.is_paged() {
         return Ok(MapSource { backing: Backing::Anonymous, never_writable: false, name: None });
     }
-    let node = MemoryFs::nameless(call.kernel, b"");
+    let node = MemoryFs::nameless(call.kernel, b"", 0o777);
     let pages = node.sized_pages(length as u64);
     Ok(MapSource {
         backing: Backing::File { pages, offset: 0, shared: true },
@@ -141,7 +142,8 @@ fn file(
     if !flags.readable() {
         return Err(Errno::EACCES.into());
     }
-    let never_writable = shared && !flags.writable();
+    // Without page tables of its own a space can show a file only as it was: for ever read-only.
+    let never_writable = shared && (!flags.writable() || !call.memory.is_paged());
     if never_writable && protection.contains(Protection::WRITE) {
         return Err(Errno::EACCES.into());
     }
@@ -152,8 +154,14 @@ fn file(
     if shared && !pages.shareable() {
         return Err(Errno::ENODEV.into());
     }
+    let sealed = shared && pages.refuses_writers();
+    if sealed && protection.contains(Protection::WRITE) {
+        return Err(Errno::EPERM.into());
+    }
+    let never_writable = never_writable || sealed;
     let path = open.place.as_ref().and_then(|place| path_of(call.thread, place));
     let name = path.map(|path| Arc::new(String::from_utf8_lossy(&path).into_owned()));
+    let shared = shared && call.memory.is_paged();
     Ok(MapSource { backing: Backing::File { pages, offset, shared }, never_writable, name })
 }
 
@@ -204,7 +212,14 @@ fn mremap(
     }
     let to = (flags & FIXED != 0).then_some(new);
     let limit = address_space_limit(call);
-    call.memory.remap(old, old_length, new_length, flags & MAY_MOVE != 0, to, limit)
+    let start =
+        call.memory.remap(old, old_length, new_length, flags & MAY_MOVE != 0, to, limit)?;
+    if !call.memory.is_paged() && new_length > old_length {
+        let (kept, wanted) = (page_up(old_length), page_up(new_length));
+        let (kept, wanted) = (kept.ok_or(Errno::ENOMEM)?, wanted.ok_or(Errno::ENOMEM)?);
+        populate(call, start + kept, wanted - kept)?;
+    }
+    Ok(start)
 }
 
 fn madvise(call: &mut Call<'_>, address: usize, length: usize, advice: u32) -> SysResult {
@@ -216,7 +231,12 @@ fn madvise(call: &mut Call<'_>, address: usize, length: usize, advice: u32) -> S
         return Err(Errno::EINVAL.into());
     }
     match advice {
-        DONT_NEED | FREE => call.memory.discard(address, length)?,
+        DONT_NEED | FREE => {
+            call.memory.discard(address, length)?;
+            if !call.memory.is_paged() {
+                call.memory.populate(call.thread, address..address + length)?;
+            }
+        }
         DONT_FORK | DO_FORK => {
             call.memory.set_dont_fork(address, length, advice == DONT_FORK)?;
         }
@@ -228,7 +248,16 @@ fn madvise(call: &mut Call<'_>, address: usize, length: usize, advice: u32) -> S
 
 fn brk(call: &mut Call<'_>, end: usize) -> SysResult {
     let data = call.thread.process.limits.lock().soft(Limits::DATA);
-    Ok(call.memory.set_break(end, data, address_space_limit(call)))
+    let limit = address_space_limit(call);
+    let before = call.memory.layout().heap_end;
+    let after = call.memory.set_break(end, data, limit);
+    if after > before
+        && !call.memory.is_paged()
+        && call.memory.populate(call.thread, before & !(PAGE_SIZE - 1)..after).is_err()
+    {
+        return Ok(call.memory.set_break(before, data, limit));
+    }
+    Ok(after)
 }
 
 fn msync(call: &mut Call<'_>, address: usize, length: usize, flags: u32) -> SysResult {

@@ -11,6 +11,7 @@ mod io;
 mod mapping;
 mod messages;
 mod names;
+mod pidfd;
 mod poll;
 mod process;
 mod quick;
@@ -42,6 +43,7 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Memory", mapping::CALLS),
     ("Processes", process::CALLS),
     ("Waiting for processes", wait::CALLS),
+    ("Process descriptors", pidfd::CALLS),
     ("Identity", identity::CALLS),
     ("Signals", signals::CALLS),
     ("Threads and scheduling", threads::CALLS),

@@ -19,8 +19,8 @@ use strongroom_abi::{CloneArgs, Errno};
 pub(crate) const CALLS: &[Row] = &[
     row!(Fork, fork(0), Full),
     row!(Vfork, vfork(0), Full),
-    row!(Clone, clone(5), Partial("no name spaces, no pidfd")),
-    row!(Clone3, clone3(2), Partial("no name spaces, no pidfd, no set_tid")),
+    row!(Clone, clone(5), Partial("no name spaces")),
+    row!(Clone3, clone3(2), Partial("no name spaces, no set_tid")),
     row!(Execve, execve(3), Full),
     row!(Execveat, execveat(5), Full),
     row!(Exit, exit(1), Full),
@@ -36,6 +36,7 @@ fn request(flags: CloneFlags, exit_signal: u8) -> CloneRequest {
         tls: 0,
         parent_tid: UserPtr::at(0),
         child_tid: UserPtr::at(0),
+        pidfd: UserPtr::at(0),
     }
 }
 
@@ -61,7 +62,15 @@ fn clone(
     let exit_signal = (flags & SIGNAL_MASK) as u8;
     let flags = CloneFlags::from_bits(flags & !SIGNAL_MASK).ok_or(Errno::EINVAL)?;
     let child_tid = UserPtr::at(child_tid);
-    run_clone(call, &CloneRequest { flags, exit_signal, stack, tls, parent_tid, child_tid })
+    // One place cannot take both the number and the descriptor.
+    let both = flags.contains(CloneFlags::PIDFD)
+        && flags.intersects(CloneFlags::PARENT_SET_TID | CloneFlags::DETACHED);
+    if both {
+        return Err(Errno::EINVAL.into());
+    }
+    let pidfd = UserPtr::at(parent_tid.address());
+    let request = CloneRequest { flags, exit_signal, stack, tls, parent_tid, child_tid, pidfd };
+    run_clone(call, &request)
 }
 
 fn clone3(call: &mut Call<'_>, arguments: UserPtr<CloneArgs>, size: usize) -> SysResult {
@@ -93,6 +102,7 @@ fn clone3(call: &mut Call<'_>, arguments: UserPtr<CloneArgs>, size: usize) -> Sy
         tls: arguments.tls as usize,
         parent_tid: UserPtr::at(arguments.parent_tid as usize),
         child_tid: UserPtr::at(arguments.child_tid as usize),
+        pidfd: UserPtr::at(arguments.pidfd as usize),
     };
     run_clone(call, &request)
 }

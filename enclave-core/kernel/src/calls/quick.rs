@@ -5,15 +5,17 @@
 
 use crate::table::QuickHandler;
 use crate::task::Quick;
+use crate::task::futex::FutexKey;
 use crate::user::UserPtr;
 use strongroom_abi::arch::Registers;
-use strongroom_abi::{Sysno, Timespec};
+use strongroom_abi::{Errno, Sysno, Timespec};
 
 pub(crate) const QUICK: &[(Sysno, QuickHandler)] = &[
     (Sysno::Getpid, |quick, _| Some(quick.thread.process.pid as isize)),
     (Sysno::Gettid, |quick, _| Some(quick.thread.tid() as isize)),
     (Sysno::SchedYield, sched_yield),
     (Sysno::ClockGettime, clock_gettime),
+    (Sysno::Futex, futex),
     (Sysno::Write, write),
     (Sysno::Read, read),
 ];
@@ -38,6 +40,28 @@ fn clock_gettime(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {
     };
     UserPtr::at(to).write(quick.memory, &now).ok()?;
     Some(0)
+}
+
+/// Waking on a private futex, and waiting on one whose word has changed already.
+fn futex(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {
+    const WAIT_PRIVATE: usize = 0x80;
+    const WAKE_PRIVATE: usize = 0x81;
+    let [word, operation, value, ..] = registers.arguments();
+    if !word.is_multiple_of(4) || word >= quick.memory.user_end() {
+        return None;
+    }
+    match operation as u32 as usize {
+        WAKE_PRIVATE => {
+            let count = (value as u32).cast_signed().max(1).unsigned_abs() as usize;
+            let key = FutexKey::new(quick.memory, word, true);
+            Some(quick.thread.kernel.futexes.wake(key, count, u32::MAX).cast_signed())
+        }
+        WAIT_PRIVATE => {
+            let held = quick.memory.space().load_u32(word).ok()?;
+            (held != value as u32).then(|| Errno::EAGAIN.as_return())
+        }
+        _ => None,
+    }
 }
 
 fn write(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {

@@ -220,12 +220,12 @@ fn sigaltstack(
 }
 
 /// A signal number of `kill`, where 0 only asks.
-fn optional_signal(number: i32) -> Result<Option<u8>, Errno> {
+pub(super) fn optional_signal(number: i32) -> Result<Option<u8>, Errno> {
     if number == 0 { Ok(None) } else { checked_signal(number).map(Some) }
 }
 
 /// Whether the caller may send a signal to a process.
-fn may_signal(call: &Call<'_>, target: &Process, signal: Option<u8>) -> bool {
+pub(super) fn may_signal(call: &Call<'_>, target: &Process, signal: Option<u8>) -> bool {
     let me = &call.thread.process;
     if me.pid == target.pid {
         return true;
@@ -237,7 +237,7 @@ fn may_signal(call: &Call<'_>, target: &Process, signal: Option<u8>) -> bool {
         || (signal == Some(SIGCONT) && target.session() == me.session())
 }
 
-fn own_info(call: &Call<'_>, signal: u8, code: i32) -> SignalInfo {
+pub(super) fn own_info(call: &Call<'_>, signal: u8, code: i32) -> SignalInfo {
     let process = &call.thread.process;
     info_from(signal, code, process.pid, process.credentials.lock().uid)
 }

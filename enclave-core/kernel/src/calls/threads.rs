@@ -85,7 +85,7 @@ fn scheduled(call: &Call<'_>, tid: i32) -> Result<Arc<Thread>, Errno> {
 }
 
 /// Whether the caller is root or has the same user.
-fn may_change(call: &Call<'_>, process: &Arc<Process>) -> bool {
+pub(super) fn may_change(call: &Call<'_>, process: &Arc<Process>) -> bool {
     if Arc::ptr_eq(process, &call.thread.process) {
         return true;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Waiting for children: `wait4(2)`, `waitid(2)`.
 
+use crate::fs::pidfd::PidFd;
 use crate::outcome::{Interrupt, Stop, SysResult};
 use crate::signal::{SIGCHLD, SIGCONT, code, info_from};
 use crate::table::{Row, row};
@@ -13,7 +14,7 @@ use strongroom_abi::{Errno, Rusage, SignalInfo, Timeval};
 
 pub(crate) const CALLS: &[Row] = &[
     row!(Wait4, wait4(4), Full),
-    row!(Waitid, waitid(5), Partial("no P_PIDFD")),
+    row!(Waitid, waitid(5), Full),
 ];
 
 bitflags::bitflags! {
@@ -85,15 +86,29 @@ fn waitid(
     if !options.intersects(events) {
         return Err(Errno::EINVAL.into());
     }
+    let mut blocks = true;
     let wanted = match kind {
         0 => Wanted::Any,
         1 if id != 0 => Wanted::Pid(id),
         2 if id == 0 => Wanted::Group(call.thread.process.group()),
         2 => Wanted::Group(id),
-        3 => return Err(Errno::EBADF.into()),
+        3 => {
+            let descriptor = id.cast_signed();
+            if descriptor < 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            let open = call.file(descriptor)?;
+            blocks = !open.nonblocking();
+            Wanted::Pid(PidFd::process(&open)?.pid)
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
-    let Some(report) = find(call, wanted, options)? else {
+    let may_fail = !blocks && !options.contains(WaitOptions::NO_HANG);
+    let looked = if may_fail { options | WaitOptions::NO_HANG } else { options };
+    let Some(report) = find(call, wanted, looked)? else {
+        if may_fail {
+            return Err(Errno::EAGAIN.into());
+        }
         info.write_optional(call.memory, &SignalInfo::default())?;
         return Ok(0);
     };

@@ -30,10 +30,10 @@ const PROGRAM_HEADER_SIZE: usize = 56;
 const PROGRAM_HEADERS_MAX: usize = 512;
 /// Longest path of an interpreter.
 const INTERPRETER_MAX: usize = 4096;
-/// Pages over which load addresses are randomised: 28 bits.
+/// Pages over which load addresses are randomised: 28 bits, where user space has room for that.
 const RANDOM_PAGES: u64 = 1 << 28;
-/// Where position-independent programs are put, before randomisation.
-const PROGRAM_BASE: usize = 0x5555_5555_4000;
+/// The part of user space over which a load address is randomised at most.
+const RANDOM_SHARE: usize = 64;
 /// Kept for the stack to grow, above the mappings.
 const STACK_ROOM: usize = 256 << 20;
 /// Pages over which the start of the heap is randomised behind the program.
@@ -70,9 +70,10 @@ pub(super) fn load(
     let parsed = parse(call, program)?;
     let interpreter = interpreter_path(call, program, &parsed)?;
     lay_out(call, memory);
-    let random = random_pages(call, RANDOM_PAGES);
+    let random = random_pages(call, memory, RANDOM_PAGES);
     let hint = if interpreter.is_some() || parsed.header.e_type == ET_DYN {
-        PROGRAM_BASE.wrapping_add(random)
+        // Two thirds up, as on Linux (`ELF_ET_DYN_BASE`).
+        page_down(memory.space().user_end() / 3 * 2).wrapping_add(random)
     } else {
         0
     };
@@ -278,7 +279,11 @@ impl Object<'_, '_> {
     ) -> SysResult<()> {
         let placement = Placement::Fixed(start);
         let request = MapRequest { length, protection, backing, placement, grows_down: false };
-        self.memory.map_named(request, UNLIMITED, false, name.map(Arc::clone)).map(|_| ())
+        self.memory.map_named(request, UNLIMITED, false, name.map(Arc::clone))?;
+        if self.memory.is_paged() {
+            return Ok(());
+        }
+        self.memory.populate(self.call.thread, start..start + length)
     }
 
     /// Puts the first `length` bytes of a file's page at the head of an anonymous page.
@@ -330,8 +335,8 @@ fn headers_address(parsed: &Parsed, placed: &Placed) -> usize {
 /// Random landmarks: the top of the stack, and of the mappings below it.
 fn lay_out(call: &Call<'_>, memory: &Memory) {
     let end = memory.space().user_end();
-    let stack_top = end - random_pages(call, RANDOM_PAGES >> 8);
-    let mapping_top = stack_top - STACK_ROOM - random_pages(call, RANDOM_PAGES);
+    let stack_top = end - random_pages(call, memory, RANDOM_PAGES >> 8);
+    let mapping_top = stack_top - STACK_ROOM - random_pages(call, memory, RANDOM_PAGES);
     memory.change_layout(|layout| {
         layout.stack_top = stack_top;
         layout.mapping_top = mapping_top;
@@ -339,14 +344,15 @@ fn lay_out(call: &Call<'_>, memory: &Memory) {
 }
 
 fn set_heap(call: &Call<'_>, memory: &Memory, program_end: usize) {
-    let start = program_end.wrapping_add(random_pages(call, HEAP_RANDOM_PAGES));
+    let start = program_end.wrapping_add(random_pages(call, memory, HEAP_RANDOM_PAGES));
     memory.change_layout(|layout| {
         layout.heap_start = start;
         layout.heap_end = start;
     });
 }
 
-/// A random number of bytes: whole pages below `pages`, a power of two.
-fn random_pages(call: &Call<'_>, pages: u64) -> usize {
-    ((call.kernel.random.next() & (pages - 1)) as usize) * PAGE_SIZE
+/// A random number of bytes: whole pages below `pages`, and below a share of user space.
+fn random_pages(call: &Call<'_>, memory: &Memory, pages: u64) -> usize {
+    let room = (memory.space().user_end() / PAGE_SIZE / RANDOM_SHARE) as u64;
+    ((call.kernel.random.next() % pages.min(room).max(1)) as usize) * PAGE_SIZE
 }

@@ -141,7 +141,7 @@ fn load(
     path: &[u8],
     strings: &Arguments,
 ) -> SysResult<Box<NewImage>> {
-    let memory = Arc::new(Memory::new(call.kernel)?);
+    let memory = Memory::for_program(call.memory)?;
     let loaded = elf::load(call, program, &memory)?;
     let registers = stack::build(call.thread, &memory, &loaded, path, strings)?;
     let mut context = memory.shared_space().new_context()?;

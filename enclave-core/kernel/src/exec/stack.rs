@@ -141,7 +141,8 @@ fn place(
     };
     let name = Some(Arc::new(String::from("[stack]")));
     memory.map_named(request, UNLIMITED, false, name)?;
-    memory.populate(by, builder.top - used..builder.top)?;
+    let present = if memory.is_paged() { used } else { length };
+    memory.populate(by, builder.top - present..builder.top)?;
     memory.space().copy_out(stack_pointer, &builder.reversed)?;
     Ok(arch::Registers::start(start, stack_pointer))
 }

@@ -195,6 +195,11 @@ pub(crate) trait Pages: Send + Sync {
     /// Another, or one fewer, shared mapping that may write.
     fn mapped_writable(&self, _more: bool) {}
 
+    /// Whether it is sealed against new shared mappings that write.
+    fn refuses_writers(&self) -> bool {
+        false
+    }
+
     /// Identity, for `/proc/self/maps` and shared futexes.
     fn id(&self) -> InodeId;
 }

@@ -7,18 +7,20 @@
 
 mod contents;
 mod directory;
+mod file;
+mod seals;
+
+pub(crate) use seals::Seals;
 
 use crate::fs::image::Image;
 use crate::fs::inode::Position;
 use crate::fs::{
-    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, OpenFile, OpenFlags,
-    Pages, Place, Ready, RenameMode, Target, Timestamp, Whence,
+    Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, OpenFlags, Pages, Place,
+    RenameMode, Target, Timestamp,
 };
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
-use crate::sync::Waiter;
 use crate::task::{Call, Thread};
-use crate::user::{Sink, Source};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -27,9 +29,10 @@ use contents::Contents;
 use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
 use directory::Directory;
+use file::NodeFile;
+use seals::Sealing;
 use spin::Mutex;
 use strongroom_abi::Errno;
-use strongroom_south::Frame;
 use strongroom_wire::image::InodeRecord;
 
 /// A tree.
@@ -69,6 +72,7 @@ pub(crate) struct Node {
     kind: Kind,
     meta: Mutex<Meta>,
     body: Body,
+    sealing: Sealing,
     /// What `/proc/self/fd` calls a file without a name.
     label: Mutex<String>,
     /// What lives behind a FIFO or socket node, for those who open it by name.
@@ -101,9 +105,9 @@ impl MemoryFs {
     }
 
     /// A file outside every tree, with a name for show (`memfd_create`).
-    pub(crate) fn nameless(kernel: &'static Kernel, name: &[u8]) -> Arc<Node> {
+    pub(crate) fn nameless(kernel: &'static Kernel, name: &[u8], permissions: u32) -> Arc<Node> {
         let root = Self::new(kernel, None);
-        let node = root.fs.unnamed(0o777);
+        let node = root.fs.unnamed(permissions);
         *node.label.lock() = alloc::format!("/memfd:{}", String::from_utf8_lossy(name));
         node
     }
@@ -120,6 +124,7 @@ impl MemoryFs {
             kind,
             meta: Mutex::new(meta),
             body,
+            sealing: Sealing::default(),
             label: Mutex::default(),
             attached: Mutex::new(None),
         })
@@ -188,7 +193,7 @@ impl Node {
         if let Some(contents) = self.contents() {
             contents.set_size(size);
         }
-        Arc::new(NodeFile { node: self })
+        Arc::new(NodeFile::of(self))
     }
 
     /// What is attached to a FIFO or socket node.
@@ -225,6 +230,7 @@ impl Node {
     fn truncate(&self, by: &Thread, size: u64) -> SysResult<()> {
         let contents = self.contents().ok_or(Errno::EINVAL)?;
         let shrinks = size < contents.size();
+        self.sealing.check_resize(contents.size(), size)?;
         contents.truncate(by, size)?;
         self.modified();
         if shrinks {
@@ -288,6 +294,9 @@ impl Inode for Node {
     }
 
     fn change(&self, by: &Thread, change: &Change) -> SysResult<()> {
+        if let Some(permissions) = change.permissions {
+            self.sealing.check_permissions(self.meta.lock().permissions, permissions)?;
+        }
         if let Some(size) = change.size {
             self.truncate(by, size)?;
         }
@@ -308,12 +317,12 @@ impl Inode for Node {
         _place: &Place,
         _flags: OpenFlags,
     ) -> SysResult<Arc<dyn File>> {
-        Ok(Arc::new(NodeFile { node: self }))
+        Ok(Arc::new(NodeFile::of(self)))
     }
 
     fn pages(self: Arc<Self>) -> Option<Arc<dyn Pages>> {
         self.contents()?;
-        Some(Arc::new(NodeFile { node: self }))
+        Some(Arc::new(NodeFile::of(self)))
     }
 
     fn target(&self, _by: &Thread) -> SysResult<Target> {
@@ -366,109 +375,5 @@ impl Inode for Node {
         self.load(by)?;
         self.directory()?.lock().list(cursor, each);
         Ok(())
-    }
-}
-
-/// An open node.
-struct NodeFile {
-    node: Arc<Node>,
-}
-
-impl NodeFile {
-    fn contents(&self) -> Result<&Contents, Errno> {
-        self.node.contents().ok_or(Errno::EISDIR)
-    }
-}
-
-impl File for NodeFile {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn read(
-        &self,
-        call: &mut Call<'_>,
-        _open: &OpenFile,
-        offset: u64,
-        to: &mut Sink<'_>,
-    ) -> SysResult {
-        self.contents()?.read(call.thread, offset, to)
-    }
-
-    fn write(
-        &self,
-        call: &mut Call<'_>,
-        _open: &OpenFile,
-        offset: u64,
-        from: &mut Source<'_>,
-    ) -> SysResult {
-        let count = self.contents()?.write(call.thread, offset, from)?;
-        if count > 0 {
-            self.node.modified();
-        }
-        Ok(count)
-    }
-
-    fn seekable(&self) -> bool {
-        true
-    }
-
-    fn size(&self, _by: &Thread) -> SysResult<u64> {
-        Ok(self.node.contents().map_or(0, Contents::size))
-    }
-
-    fn find(&self, _by: &Thread, offset: u64, whence: Whence) -> SysResult<u64> {
-        Ok(self.contents()?.find(offset, whence)?)
-    }
-
-    fn poll(&self, _open: &OpenFile, _waiter: Option<&Waiter>) -> Ready {
-        Ready::READ | Ready::WRITE
-    }
-
-    fn pollable(&self) -> bool {
-        false
-    }
-
-    fn truncate(&self, by: &Thread, size: u64) -> SysResult<()> {
-        self.node.truncate(by, size)
-    }
-
-    fn allocate(&self, by: &Thread, offset: u64, length: u64, keep: bool) -> SysResult<()> {
-        self.contents()?.allocate(by, offset, length, keep)
-    }
-
-    fn punch(&self, by: &Thread, offset: u64, length: u64) -> SysResult<()> {
-        self.contents()?.punch(by, offset, length)
-    }
-
-    fn sync(&self, _by: &Thread) -> SysResult<()> {
-        Ok(())
-    }
-
-    fn pages(&self) -> Option<Arc<dyn Pages>> {
-        Arc::clone(&self.node).pages()
-    }
-
-    fn attributes(&self, by: &Thread) -> SysResult<Attributes> {
-        self.node.attributes(by)
-    }
-
-    fn label(&self) -> String {
-        let label = self.node.label.lock();
-        alloc::format!("{} (deleted)", if label.is_empty() { "/" } else { &**label })
-    }
-}
-
-impl Pages for NodeFile {
-    fn size(&self) -> u64 {
-        self.node.contents().map_or(0, Contents::size)
-    }
-
-    fn page(&self, by: &Thread, index: u64, _write: bool) -> SysResult<Frame> {
-        self.contents()?.page(by, index)
-    }
-
-    fn id(&self) -> InodeId {
-        self.node.id()
     }
 }

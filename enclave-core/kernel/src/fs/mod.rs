@@ -22,6 +22,7 @@ pub(crate) mod host_fs;
 pub(crate) mod image;
 pub(crate) mod locks;
 pub(crate) mod memory_fs;
+pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod proc_fs;
 pub(crate) mod signalfd;

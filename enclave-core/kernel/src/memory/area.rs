@@ -42,10 +42,33 @@ pub(crate) struct Area {
     pub(crate) grows_down: bool,
     /// `MADV_DONTFORK`.
     pub(crate) dont_fork: bool,
-    /// A shared mapping of a file that was not opened for writing: `PROT_WRITE` is refused.
-    pub(crate) never_writable: bool,
     /// `/proc/self/maps`: `[heap]`, `[stack]`, or the file's path.
     pub(crate) name: Option<Arc<String>>,
+    /// Counts it with the file, where it is shared and may write, or could be made to.
+    pub(crate) writer: Option<SharedWriter>,
+}
+
+/// A shared mapping that may write, as long as it lives: what is cut off counts of its own.
+pub(crate) struct SharedWriter(Arc<dyn Pages>);
+
+impl SharedWriter {
+    /// Counts a mapping of `pages`.
+    pub(crate) fn new(pages: Arc<dyn Pages>) -> Self {
+        pages.mapped_writable(true);
+        Self(pages)
+    }
+}
+
+impl Clone for SharedWriter {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for SharedWriter {
+    fn drop(&mut self) {
+        self.0.mapped_writable(false);
+    }
 }
 
 impl Area {
@@ -62,6 +85,11 @@ impl Area {
     /// Whether writes are seen by others.
     pub(crate) const fn is_shared(&self) -> bool {
         matches!(self.backing, Backing::File { shared: true, .. })
+    }
+
+    /// A shared mapping of a file that was not opened for writing: `PROT_WRITE` is refused.
+    pub(crate) const fn never_writable(&self) -> bool {
+        self.is_shared() && self.writer.is_none()
     }
 
     /// The same area from `by` bytes further on.
@@ -92,17 +120,8 @@ impl Area {
             && self.protection == next.protection
             && self.grows_down == next.grows_down
             && self.dont_fork == next.dont_fork
-            && self.never_writable == next.never_writable
+            && self.writer.is_some() == next.writer.is_some()
             && self.name == next.name
-    }
-
-    /// Tells a file that a shared mapping that may write came or went.
-    pub(crate) fn note_shared_writer(&self, more: bool) {
-        if let Backing::File { pages, shared: true, .. } = &self.backing
-            && !self.never_writable
-        {
-            pages.mapped_writable(more);
-        }
     }
 }
 

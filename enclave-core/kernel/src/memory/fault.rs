@@ -87,9 +87,9 @@ impl Memory {
                 self.make_writable(page, area, mapped)
             } else {
                 // Present and good enough: another thread was faster, or the protection was
-                // widened since.
-                self.space.protect(page..page + PAGE_SIZE, widened(area, mapped));
-                Ok(())
+                // widened since. Mapped anew, for that takes effect on a shared frame too.
+                self.kernel.machine.retain(mapped.frame);
+                self.map_frame(page, mapped.frame, widened(area, mapped))
             };
         }
         match &area.backing {
@@ -171,7 +171,8 @@ impl Memory {
         for page in range.step_by(PAGE_SIZE) {
             let Some((area_range, area)) = self.area_at(by, page) else { continue };
             if self.space.lookup(page).is_none() {
-                let write = area.protection.contains(Protection::WRITE);
+                // A flat machine protects nothing: no program may get at a page of the cache.
+                let write = area.protection.contains(Protection::WRITE) || !self.is_paged();
                 self.bring_in(by, page, &area_range, &area, write)?;
             }
         }

@@ -2,7 +2,8 @@
 //! Changing what is mapped: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`.
 
 use crate::memory::{
-    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, checked_range, page_up,
+    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, SharedWriter, checked_range,
+    page_up,
 };
 use crate::outcome::SysResult;
 use alloc::string::String;
@@ -53,15 +54,20 @@ impl Memory {
         }
         let start = range.start;
         self.clear(&mut state.areas, &range);
+        let writer = match &request.backing {
+            Backing::File { pages, shared: true, .. } if !never_writable => {
+                Some(SharedWriter::new(Arc::clone(pages)))
+            }
+            Backing::File { .. } | Backing::Anonymous => None,
+        };
         let area = Area {
             protection: request.protection,
             backing: request.backing,
             grows_down: request.grows_down,
             dont_fork: false,
-            never_writable,
             name,
+            writer,
         };
-        area.note_shared_writer(true);
         state.areas.insert(range, area);
         Ok(start)
     }
@@ -83,7 +89,6 @@ impl Memory {
         if !removed.is_empty() {
             self.space.unmap(range.clone());
         }
-        removed.iter().for_each(|(_, area)| area.note_shared_writer(false));
     }
 
     /// `mprotect(2)`.
@@ -100,7 +105,7 @@ impl Memory {
         let complete = covered == range.end;
         let range = range.start..covered;
         let forbidden = |area: &Area| {
-            area.never_writable && protection.contains(Protection::WRITE)
+            area.never_writable() && protection.contains(Protection::WRITE)
         };
         if state.areas.within(&range).iter().any(|(_, area)| forbidden(area)) {
             return Err(Errno::EACCES.into());

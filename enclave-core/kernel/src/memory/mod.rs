@@ -9,7 +9,7 @@ mod area;
 mod fault;
 mod mapping;
 
-pub(crate) use area::{Area, Areas, Backing, Protection};
+pub(crate) use area::{Area, Areas, Backing, Protection, SharedWriter};
 pub(crate) use fault::BadAccess;
 pub(crate) use mapping::{MapRequest, Placement};
 
@@ -81,6 +81,20 @@ impl Memory {
         Ok(Self { kernel, space, user_end, state })
     }
 
+    /// The address space of a new program: one beside `current`, or on a flat machine, which has
+    /// no other, the one that the first process was made with. `ENOSYS` once that is in use.
+    pub(crate) fn for_program(current: &Arc<Self>) -> SysResult<Arc<Self>> {
+        if current.is_paged() {
+            return Ok(Arc::new(Self::new(current.kernel)?));
+        }
+        if current.kernel.has_started() {
+            return Err(Errno::ENOSYS.into());
+        }
+        // An earlier attempt may have stopped half-way.
+        current.unmap(0, current.space.user_end())?;
+        Ok(Arc::clone(current))
+    }
+
     /// The platform's side of it.
     pub(crate) fn space(&self) -> &dyn Space {
         &*self.space
@@ -119,7 +133,6 @@ impl Memory {
         for range in areas.take_unforked() {
             space.unmap(range);
         }
-        areas.iter().for_each(|(_, area)| area.note_shared_writer(true));
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
         Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state })
@@ -198,12 +211,6 @@ impl Memory {
         }
         self.change_layout(|layout| layout.heap_end = end);
         end
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.state.lock().areas.iter().for_each(|(_, area)| area.note_shared_writer(false));
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! New threads and processes.
 
-use crate::fs::FileTable;
+use crate::fs::pidfd::PidFd;
+use crate::fs::{FileTable, OpenFlags};
 use crate::memory::Memory;
 use crate::outcome::SysResult;
 use crate::signal::{STACK_DISABLED, SignalSet, ThreadSignals};
@@ -13,6 +14,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use strongroom_abi::{Errno, SignalStack};
 use strongroom_south::Context;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 bitflags::bitflags! {
     /// `CLONE_*` of `clone(2)`.
@@ -50,17 +52,21 @@ pub(crate) struct CloneRequest {
     pub(crate) tls: usize,
     pub(crate) parent_tid: UserPtr<u32>,
     pub(crate) child_tid: UserPtr<u32>,
+    /// Where the child's descriptor is stored.
+    pub(crate) pidfd: UserPtr<i32>,
 }
 
 impl CloneRequest {
     fn check(&self) -> Result<(), Errno> {
         let flags = self.flags;
-        let needs =
-            |one: CloneFlags, other: CloneFlags| !flags.contains(one) || flags.contains(other);
+        let needs = |one: CloneFlags, other: CloneFlags| {
+            !flags.contains(one) || flags.contains(other)
+        };
         if !needs(CloneFlags::THREAD, CloneFlags::HANDLERS)
             || !needs(CloneFlags::HANDLERS, CloneFlags::MEMORY)
             || flags.contains(CloneFlags::CLEAR_HANDLERS | CloneFlags::HANDLERS)
-            || flags.intersects(CloneFlags::NEW_MOUNTS | CloneFlags::PIDFD)
+            || flags.contains(CloneFlags::NEW_MOUNTS)
+            || flags.contains(CloneFlags::PIDFD | CloneFlags::THREAD)
         {
             return Err(Errno::EINVAL);
         }
@@ -82,8 +88,15 @@ pub(crate) fn clone(
         // Written before anything exists, so that a fault changes nothing.
         request.parent_tid.write(call.memory, &0)?;
     }
+    if flags.contains(CloneFlags::PIDFD) {
+        request.pidfd.write(call.memory, &0)?;
+        let limit = parent.limits.lock().soft(Limits::NOFILE);
+        call.files.check_room(limit)?;
+    }
     let memory = if flags.contains(CloneFlags::MEMORY) {
         Arc::clone(call.memory)
+    } else if !call.memory.is_paged() {
+        return Err(Errno::ENOSYS.into());
     } else {
         Arc::new(call.memory.fork()?)
     };
@@ -100,22 +113,30 @@ pub(crate) fn clone(
         Arc::new(call.files.duplicate())
     };
     let thread = child_thread(call, request, &process, tid, files);
+    if flags.contains(CloneFlags::PIDFD) {
+        let open = PidFd::open(call.kernel, Arc::clone(&process), OpenFlags::empty());
+        let limit = parent.limits.lock().soft(Limits::NOFILE);
+        let descriptor = call.files.insert(open, true, 0, limit)? as i32;
+        store(call, call.memory, request.pidfd, &descriptor);
+    }
     if flags.contains(CloneFlags::PARENT_SET_TID) {
-        // The fork may have made the page copy-on-write again. The child exists by now: stopping
-        // here, to be called once more, would make another.
-        let _ignored = exit::bring_in_and(call.thread, call.memory, || {
-            request.parent_tid.write(call.memory, &tid)
-        });
+        store(call, call.memory, request.parent_tid, &tid);
     }
     if flags.contains(CloneFlags::CHILD_SET_TID) {
-        // The page is copied for it: it became copy-on-write with the fork. Without effect where
-        // it cannot be had, as on Linux.
-        let _ignored =
-            exit::bring_in_and(call.thread, &memory, || request.child_tid.write(&memory, &tid));
+        store(call, &memory, request.child_tid, &tid);
     }
     let vfork = flags.contains(CloneFlags::VFORK).then(|| Arc::clone(&process));
     start(thread, memory, context);
     Ok((tid, vfork))
+}
+
+/// Stores a number now that the child exists. The page is copied for it: it became copy-on-write
+/// with the fork. Without effect where it cannot be had, as on Linux.
+fn store<T>(call: &Call<'_>, memory: &Memory, pointer: UserPtr<T>, value: &T)
+where
+    T: FromBytes + IntoBytes + Immutable,
+{
+    let _ignored = exit::bring_in_and(call.thread, memory, || pointer.write(memory, value));
 }
 
 /// Adds a thread to its process and makes it ready.

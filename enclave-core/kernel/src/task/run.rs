@@ -47,7 +47,7 @@ enum Halt {
     /// A trap other than a system call.
     Trap(Trap),
     /// A call has to wait.
-    Wait { number: usize, arguments: [usize; 6], progress: Box<Progress>, stop: Stop },
+    Wait { number: usize, arguments: [usize; 6], progress: Progress, stop: Stop },
     /// `execve` has replaced the program.
     Adopt(Box<NewImage>),
 }
@@ -56,24 +56,25 @@ impl Loaded {
     /// Stays in user mode and answers calls until one of them has to wait.
     fn stay(&mut self) -> Halt {
         while self.thread.work().is_empty() {
-            let (trap, registers) = self.context.enter();
+            let quick =
+                Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
+            let (trap, registers) = self.context.enter(&mut |registers| {
+                let value = table::answer_at_once(registers.number(), &quick, registers);
+                if let Some(value) = value {
+                    registers.set_result(value);
+                }
+                value.is_some()
+            });
             if trap != Trap::SystemCall {
                 return Halt::Trap(trap);
             }
             let number = registers.number();
-            let quick =
-                Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
-            if let Some(value) = table::answer_at_once(number, &quick, registers) {
-                registers.set_result(value);
-                continue;
-            }
             let arguments = registers.arguments();
             let mut progress = Progress::default();
             match self.attempt(number, arguments, &mut progress) {
                 Ok(value) => self.finish(value.cast_signed()),
                 Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
                 Err(stop) => {
-                    let progress = Box::new(progress);
                     return Halt::Wait { number, arguments, progress, stop };
                 }
             }

@@ -99,8 +99,14 @@ impl Contents {
         }
     }
 
-    /// Writes at an offset.
-    pub(crate) fn write(&self, by: &Thread, offset: u64, from: &mut Source<'_>) -> SysResult {
+    /// Writes at an offset. A page that would be written behind `end_max` is `EPERM`.
+    pub(crate) fn write(
+        &self,
+        by: &Thread,
+        offset: u64,
+        from: &mut Source<'_>,
+        end_max: u64,
+    ) -> SysResult {
         let limit = by.process.limits.lock().soft(crate::task::Limits::FSIZE).min(SIZE_MAX);
         if offset >= limit && from.left() > 0 {
             return Err(Errno::EFBIG.into());
@@ -114,9 +120,12 @@ impl Contents {
             }
             let within = (at % PAGE) as usize;
             let step = (PAGE_SIZE - within).min(left as usize);
-            let outcome = self
-                .writable(by, at / PAGE)
-                .and_then(|frame| Ok(from.take_frame(frame, within, step)?));
+            let outcome = if at + step as u64 > end_max {
+                Err(Errno::EPERM.into())
+            } else {
+                self.writable(by, at / PAGE)
+                    .and_then(|frame| Ok(from.take_frame(frame, within, step)?))
+            };
             match outcome {
                 Ok(()) => {}
                 // What was written so far stays written: that much is the answer.

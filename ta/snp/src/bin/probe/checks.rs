@@ -321,7 +321,7 @@ fn tick(machine: &'static Payload) {
     let mut thread = thread(&space, 7);
     let before = machine.monotonic_ns();
     for _ in 0..5 {
-        assert_eq!(thread.enter().0, Trap::Interrupt);
+        assert_eq!(thread.enter(&mut |_| false).0, Trap::Interrupt);
     }
     let took = machine.monotonic_ns() - before;
     assert!(thread.registers().rbx > 1000);

@@ -40,7 +40,7 @@ fn system_calls(machine: &'static Payload) {
     let mut caller = thread(&space, 0);
     caller.registers().rbx = ROUNDS + 2;
     report("system call, with 4 instructions of the program", ROUNDS, || {
-        let (trap, registers) = caller.enter();
+        let (trap, registers) = caller.enter(&mut |_| false);
         assert!(trap == Trap::SystemCall);
         registers.set_result(1);
     });
@@ -54,12 +54,12 @@ fn switches(machine: &'static Payload) {
     }
     let [first, second, elsewhere] = &mut threads;
     report("two threads, a call each", 100, || {
-        first.enter();
-        second.enter();
+        first.enter(&mut |_| false);
+        second.enter(&mut |_| false);
     });
     report("two spaces, a call each", 100, || {
-        first.enter();
-        elsewhere.enter();
+        first.enter(&mut |_| false);
+        elsewhere.enter(&mut |_| false);
     });
 }
 

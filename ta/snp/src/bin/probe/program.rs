@@ -45,7 +45,7 @@ pub(crate) fn thread(space: &Arc<dyn Space>, slot: usize) -> Box<dyn Context> {
 /// Runs the thread until it traps by itself: ticks come when they like.
 pub(crate) fn enter(thread: &mut Box<dyn Context>) -> (Trap, &mut Registers) {
     loop {
-        let trap = thread.enter().0;
+        let trap = thread.enter(&mut |_| false).0;
         if trap != Trap::Interrupt {
             return (trap, thread.registers());
         }

@@ -12,7 +12,7 @@ use core::arch::{asm, global_asm};
 use core::mem::{offset_of, size_of};
 use core::ptr;
 use strongroom_abi::arch::{ENTRY_FULL, ENTRY_SYSTEM_CALL, FLAGS_FIXED, FLAGS_USER, Registers};
-use strongroom_south::{BadState, Context, Exception, Trap};
+use strongroom_south::{Answer, BadState, Context, Exception, Trap};
 use x86_64::registers::control::Cr2;
 
 global_asm!(
@@ -178,7 +178,7 @@ impl Context for PagedContext {
         &mut self.frame.registers
     }
 
-    fn enter(&mut self) -> (Trap, &mut Registers) {
+    fn enter(&mut self, answer: Answer<'_>) -> (Trap, &mut Registers) {
         if !ptr::eq(Cpu::current().state().ready, &raw const self.frame) {
             self.make_ready();
         }
@@ -186,19 +186,22 @@ impl Context for PagedContext {
         if registers.rip >= USER_END as u64 {
             return (Trap::Exception(Exception::Protection), registers);
         }
-        if registers.entry == ENTRY_SYSTEM_CALL {
-            // SAFETY: the thread's space is loaded and its frame's end is where traps go; the
-            // address to go on at is canonical.
-            unsafe { enter_thread_after_call(registers) };
-        } else {
-            Self::sanitise(registers);
-            // SAFETY: as above, and selectors and flags are those of user mode.
-            unsafe { enter_thread(registers) };
-        }
-        if registers.entry == ENTRY_SYSTEM_CALL {
-            (Trap::SystemCall, registers)
-        } else {
-            (Self::trap(registers), registers)
+        loop {
+            if registers.entry == ENTRY_SYSTEM_CALL {
+                // SAFETY: the thread's space is loaded and its frame's end is where traps go; the
+                // address to go on at is canonical: checked above, or the processor's.
+                unsafe { enter_thread_after_call(registers) };
+            } else {
+                Self::sanitise(registers);
+                // SAFETY: as above, and selectors and flags are those of user mode.
+                unsafe { enter_thread(registers) };
+            }
+            if registers.entry != ENTRY_SYSTEM_CALL {
+                return (Self::trap(registers), registers);
+            }
+            if !answer(registers) {
+                return (Trap::SystemCall, registers);
+            }
         }
     }
 
