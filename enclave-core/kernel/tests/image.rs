@@ -216,9 +216,11 @@ fn standard_input_arrives_in_pieces_and_ends() {
 #[test]
 fn damage_in_one_file_leaves_others_alone() {
     for form in FORMS {
-        let image = System::image()
-            .file("/data/good", 0o644, &contents(BLOCK))
-            .file("/data/bad", 0o644, b"marked");
+        let image = System::image().file("/data/good", 0o644, &contents(BLOCK)).file(
+            "/data/bad",
+            0o644,
+            b"marked",
+        );
         let mut system = SystemBuilder::new(form, &image).boot().unwrap();
         let at = system.host.image.windows(6).position(|bytes| bytes == b"marked").unwrap();
         system.host.image[at] ^= 1;

@@ -167,7 +167,12 @@ fn headers_that_lie_are_refused() {
             &damaged(|elf| elf.segments[1].address += 8),
             "not a program",
         );
-        refused(form, "the null page", &damaged(|elf| elf.segments[0].address = 0), "not a program");
+        refused(
+            form,
+            "the null page",
+            &damaged(|elf| elf.segments[0].address = 0),
+            "not a program",
+        );
         refused(form, "an entry outside", &damaged(|elf| elf.entry = 1 << 63), "not a program");
     }
 }
@@ -204,10 +209,14 @@ fn what_is_not_there_or_not_executable_is_told_apart() {
     let circle = ImageBuilder::default().symlink("/bin/program", "program");
     let below = ImageBuilder::default().file("/bin", 0o755, b"");
     for form in FORMS {
-        for (image, status) in
-            [(&nothing, 127), (&plain, 126), (&directory, 126), (&dangling, 127), (&circle, 126),
-             (&below, 127)]
-        {
+        for (image, status) in [
+            (&nothing, 127),
+            (&plain, 126),
+            (&directory, 126),
+            (&dangling, 127),
+            (&circle, 126),
+            (&below, 127),
+        ] {
             let report = run_image(form, image);
             assert_eq!(report.ending, Ending::Exit(status), "{report:?}");
             assert_eq!(report.log.len(), 1, "one line says why: {report:?}");
@@ -262,9 +271,11 @@ fn bad_interpreter_paths_are_refused() {
             refused(form, &format!("{} bytes", path.len()), &program, "");
         }
         let program = Elf::program(ENTRY, b"").with_interpreter(b"/bin/text\0").bytes();
-        let image = ImageBuilder::default()
-            .file("/bin/program", 0o755, &program)
-            .file("/bin/text", 0o755, &[b'x'; 200]);
+        let image = ImageBuilder::default().file("/bin/program", 0o755, &program).file(
+            "/bin/text",
+            0o755,
+            &[b'x'; 200],
+        );
         assert_eq!(run_image(form, &image).status(), 126);
     }
 }
@@ -273,9 +284,11 @@ fn bad_interpreter_paths_are_refused() {
 fn scripts_run_their_interpreter_but_not_for_ever() {
     let program = Elf::program(ENTRY, b"").bytes();
     for form in FORMS {
-        let image = ImageBuilder::default()
-            .file("/bin/sh", 0o755, &program)
-            .file("/bin/program", 0o755, b"#! /bin/sh -x  y \nexit\n");
+        let image = ImageBuilder::default().file("/bin/sh", 0o755, &program).file(
+            "/bin/program",
+            0o755,
+            b"#! /bin/sh -x  y \nexit\n",
+        );
         let mut system = SystemBuilder::new(form, &image).boot().unwrap();
         system.machine.program(ENTRY, |guest| {
             let stack = guest.stack_pointer();

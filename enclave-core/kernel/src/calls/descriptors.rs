@@ -28,11 +28,7 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Dup, dup(1), Full),
     row!(Dup2, dup2(2), Full),
     row!(Dup3, dup3(3), Full),
-    row!(
-        Fcntl,
-        fcntl(3),
-        Partial("no leases, no directory notification")
-    ),
+    row!(Fcntl, fcntl(3), Partial("no leases, no directory notification")),
     row!(Pipe, pipe(1), Full),
     row!(Pipe2, pipe2(2), Partial("no packet mode")),
     row!(MemfdCreate, memfd_create(2), Partial("no huge pages")),

@@ -119,8 +119,7 @@ impl Image {
             return Ok(superblock);
         }
         let block = self.block(by, 0, 1)?;
-        let superblock =
-            Superblock::decode(&block).map_err(|_| self.damaged("no superblock"))?;
+        let superblock = Superblock::decode(&block).map_err(|_| self.damaged("no superblock"))?;
         self.state.lock().superblock = Some(superblock);
         Ok(superblock)
     }
@@ -182,13 +181,7 @@ impl Image {
     }
 
     /// A block as the host gave it.
-    fn raw(
-        &self,
-        state: &mut State,
-        by: &Thread,
-        index: u64,
-        ahead: u64,
-    ) -> SysResult<Box<Block>> {
+    fn raw(&self, state: &mut State, by: &Thread, index: u64, ahead: u64) -> SysResult<Box<Block>> {
         if let Some(block) = state.early.remove(&index) {
             return Ok(block);
         }

@@ -73,11 +73,8 @@ impl SignalSet {
     const STOPPING: Self = Self::of(SIGSTOP).with(SIGTSTP).with(SIGTTIN).with(SIGTTOU);
     const IGNORED_BY_DEFAULT: Self = Self::of(SIGCHLD).with(SIGCONT).with(SIGURG).with(SIGWINCH);
     /// Signals caused by an instruction, which are acted upon before others.
-    const SYNCHRONOUS: Self = Self::of(SIGSEGV)
-        .with(SIGBUS)
-        .with(SIGILL)
-        .with(SIGTRAP)
-        .with(SIGFPE);
+    const SYNCHRONOUS: Self =
+        Self::of(SIGSEGV).with(SIGBUS).with(SIGILL).with(SIGTRAP).with(SIGFPE);
 
     /// The set of one signal.
     pub(crate) const fn of(signal: u8) -> Self {

@@ -53,8 +53,7 @@ impl Scheduler {
             inner.slots.push(Slot::default());
             u32::try_from(inner.slots.len() - 1).unwrap_or(u32::MAX)
         };
-        let generation =
-            inner.slots.get(slot as usize).map_or(0, |slot| slot.generation);
+        let generation = inner.slots.get(slot as usize).map_or(0, |slot| slot.generation);
         ThreadKey { slot, generation }
     }
 

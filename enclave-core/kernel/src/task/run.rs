@@ -56,8 +56,7 @@ impl Loaded {
     /// Stays in user mode and answers calls until one of them has to wait.
     fn stay(&mut self) -> Halt {
         while self.thread.work().is_empty() {
-            let quick =
-                Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
+            let quick = Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
             let (trap, registers) = self.context.enter(&mut |registers| {
                 let value = table::answer_at_once(registers.number(), &quick, registers);
                 if let Some(value) = value {

@@ -2,9 +2,7 @@
 //! An open node of the tree in memory, and its pages in mappings.
 
 use super::{Contents, Node};
-use crate::fs::{
-    Attributes, File, Inode, InodeId, OpenFile, Pages, Ready, Whence,
-};
+use crate::fs::{Attributes, File, Inode, InodeId, OpenFile, Pages, Ready, Whence};
 use crate::outcome::SysResult;
 use crate::sync::Waiter;
 use crate::task::{Call, Thread};
