@@ -148,11 +148,6 @@ impl Memory {
         change(&mut self.state.lock().layout);
     }
 
-    /// Bytes mapped.
-    pub(crate) fn mapped_bytes(&self) -> usize {
-        self.state.lock().areas.total()
-    }
-
     /// Shows every area, lowest first.
     pub(crate) fn for_each_area(&self, mut each: impl FnMut(&Range<usize>, &Area)) {
         let state = self.state.lock();

@@ -57,11 +57,6 @@ impl Scheduler {
         ThreadKey { slot, generation }
     }
 
-    /// Gives a reserved slot back without having spawned.
-    pub(crate) fn cancel(&self, key: ThreadKey) {
-        self.inner.lock().retire(key.slot);
-    }
-
     /// Puts a task into its slot and makes it ready.
     pub(crate) fn spawn(&self, key: ThreadKey, task: Task) {
         if let Some(slot) = self.inner.lock().slots.get_mut(key.slot as usize) {

@@ -340,11 +340,6 @@ impl Processes {
         Err(Errno::EAGAIN)
     }
 
-    /// Gives a number back that was not used.
-    pub(crate) fn release(&self, number: u32) {
-        self.table.lock().threads.remove(&number);
-    }
-
     /// Adds a process.
     pub(crate) fn add(&self, process: &Arc<Process>) {
         let mut table = self.table.lock();

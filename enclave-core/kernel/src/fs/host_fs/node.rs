@@ -64,10 +64,6 @@ impl Node {
         self.position.lock().path.clone()
     }
 
-    pub(super) fn last_size(&self) -> u64 {
-        self.size.load(Ordering::Relaxed)
-    }
-
     /// Asks what the host has at this node's path now.
     pub(super) fn look(&self, by: &Thread) -> SysResult<Looked> {
         let looked = self.grant.look(by, &self.path())?;

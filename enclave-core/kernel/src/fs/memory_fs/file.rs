@@ -115,10 +115,6 @@ impl File for NodeFile {
 }
 
 impl Pages for NodeFile {
-    fn size(&self) -> u64 {
-        self.node.contents().map_or(0, Contents::size)
-    }
-
     fn page(&self, by: &Thread, index: u64, _write: bool) -> SysResult<Frame> {
         self.contents()?.page(by, index)
     }
