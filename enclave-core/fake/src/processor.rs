@@ -148,7 +148,8 @@ impl Context for Processor {
             return (Trap::Exception(Exception::Protection), &mut self.registers);
         }
         let Some(coroutine) = self.coroutine() else {
-            let trap = Trap::PageFault { address, write: false, fetch: true };
+            let trap = self.space.fetch(address);
+            self.space.machine().note(format_args!("{trap:?}"));
             return (trap, &mut self.registers);
         };
         loop {

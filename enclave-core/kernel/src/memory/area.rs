@@ -269,3 +269,6 @@ impl Areas {
         self.entries.insert(at, tail);
     }
 }
+
+#[cfg(test)]
+mod tests;

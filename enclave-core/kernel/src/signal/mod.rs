@@ -208,7 +208,13 @@ impl Pending {
     /// Adds an instance; a standard signal that is pending already stays as it is.
     pub(crate) fn add(&mut self, info: SignalInfo) {
         let signal = info.signo as u8;
-        if (self.set.has(signal) && signal < SIGRTMIN) || self.queue.len() >= QUEUE_MAX {
+        // A full queue keeps no standard signal out: `SIGKILL` has to get through.
+        let full = if signal < SIGRTMIN {
+            self.set.has(signal)
+        } else {
+            self.queue.len() >= QUEUE_MAX
+        };
+        if full {
             return;
         }
         self.set = self.set.with(signal);
@@ -290,3 +296,6 @@ pub(crate) fn info_at(signal: u8, code: i32, address: usize) -> SignalInfo {
 pub(crate) fn info_kernel(signal: u8) -> SignalInfo {
     info_from(signal, code::KERNEL, 0, 0)
 }
+
+#[cfg(test)]
+mod tests;
