@@ -209,11 +209,8 @@ impl Pending {
     pub(crate) fn add(&mut self, info: SignalInfo) {
         let signal = info.signo as u8;
         // A full queue keeps no standard signal out: `SIGKILL` has to get through.
-        let full = if signal < SIGRTMIN {
-            self.set.has(signal)
-        } else {
-            self.queue.len() >= QUEUE_MAX
-        };
+        let full =
+            if signal < SIGRTMIN { self.set.has(signal) } else { self.queue.len() >= QUEUE_MAX };
         if full {
             return;
         }

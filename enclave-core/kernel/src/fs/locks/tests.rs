@@ -68,8 +68,7 @@ proptest! {
                 }
             }
             for at in 0..BYTES {
-                for asker in 0..OWNERS.len() {
-                    let owner = OWNERS[asker];
+                for (asker, owner) in OWNERS.into_iter().enumerate() {
                     let lock = Lock { owner, exclusive: true, start: at, end: at + 1 };
                     let expected = is_blocked(&model, asker, true, at, at + 1);
                     prop_assert_eq!(locks.conflict(FILE, &lock).is_some(), expected);

@@ -21,9 +21,6 @@ impl Pages for NoPages {
     fn id(&self) -> InodeId {
         InodeId { device: 1, number: self.0 }
     }
-    fn size(&self) -> u64 {
-        u64::MAX
-    }
     fn page(&self, _by: &Thread, _index: u64, _write: bool) -> SysResult<Frame> {
         Err(Errno::EIO.into())
     }
@@ -47,8 +44,8 @@ fn area(protection: u32, file: Option<(u64, u64)>) -> Area {
         backing,
         grows_down: false,
         dont_fork: false,
-        never_writable: false,
         name: None,
+        writer: None,
     }
 }
 
