@@ -26,7 +26,6 @@ pub(crate) struct ThreadKey {
 struct Slot {
     generation: u32,
     queued: bool,
-    /// Woken while it was being polled.
     task: Option<Task>,
 }
 
