@@ -341,7 +341,6 @@ fn exceptions_become_signals() {
             (Exception::Breakpoint, 5),
             (Exception::Protection, 11),
             (Exception::Alignment, 7),
-            (Exception::FloatingPoint, 8),
         ] {
             let report = System::run_program(form, move |guest| {
                 guest.raise(exception);
@@ -349,6 +348,12 @@ fn exceptions_become_signals() {
             });
             assert_eq!(report.ending, Ending::Exit(128 + signal), "{exception:?}");
         }
+        // Which one it was is read from the vector state, where none is pending here.
+        let report = System::run_program(form, |guest| {
+            guest.raise(Exception::FloatingPoint);
+            0
+        });
+        assert_eq!(report.ending, Ending::Exit(0));
     }
 }
 

@@ -294,7 +294,12 @@ impl Object<'_, '_> {
         protection: Protection,
     ) -> SysResult<()> {
         let machine = self.call.kernel.machine;
-        let source = self.pages.page(self.call.thread, index, false)?;
+        let source =
+            self.pages.page(self.call.thread, index, false).map_err(|stop| match stop {
+                // Behind the end of the file.
+                Stop::Errno(Errno::EFAULT) => Stop::Errno(Errno::ENOEXEC),
+                other => other,
+            })?;
         let copy = self.call.kernel.allocate_frame();
         if let Ok(copy) = copy {
             machine.duplicate(source, copy);

@@ -143,7 +143,8 @@ impl Memory {
         }
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
-        let text = self.text.get().map_or_else(Once::new, |text| Once::initialized(Arc::clone(text)));
+        let text =
+            self.text.get().map_or_else(Once::new, |text| Once::initialized(Arc::clone(text)));
         Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state, text })
     }
 
