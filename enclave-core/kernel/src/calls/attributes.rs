@@ -56,7 +56,7 @@ const AT_EMPTY_PATH: u32 = 0x1000;
 const AT_STATX_SYNC: u32 = 0x6000;
 const NS_PER_S: i64 = 1_000_000_000;
 /// Block size that programs are advised to use.
-const BLOCK_SIZE: u32 = 4096;
+const BLOCK_SIZE: u16 = 4096;
 
 /// Whether the caller may do `wanted` (4 read, 2 write, 1 execute or search).
 pub(crate) fn check_access(call: &Call<'_>, place: &Place, wanted: u32) -> SysResult<()> {
@@ -189,7 +189,7 @@ fn statx(
     };
     let statx = Statx {
         mask: BASIC,
-        blksize: BLOCK_SIZE,
+        blksize: BLOCK_SIZE.into(),
         nlink: attributes.links,
         uid: attributes.uid,
         gid: attributes.gid,

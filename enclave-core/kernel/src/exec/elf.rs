@@ -298,7 +298,7 @@ impl Object<'_, '_> {
             self.pages.page(self.call.thread, index, false).map_err(|stop| match stop {
                 // Behind the end of the file.
                 Stop::Errno(Errno::EFAULT) => Stop::Errno(Errno::ENOEXEC),
-                other => other,
+                Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn => stop,
             })?;
         let copy = self.call.kernel.allocate_frame();
         if let Ok(copy) = copy {
