@@ -90,7 +90,8 @@ pub(crate) fn mount_late(by: &Thread) -> SysResult<()> {
         match make_path(by, &root, path, *permissions) {
             Ok(_) => {}
             // An image may have a file there, or a link to nowhere: that is its choice.
-            Err(Stop::Errno(_)) => {}
+            // Bytes that were refused are not: asked for again, they would be refused for ever.
+            Err(Stop::Errno(errno)) if errno != Errno::EIO => {}
             Err(stop) => return Err(stop),
         }
     }
