@@ -58,7 +58,6 @@ pub(crate) mod code {
     pub(crate) const NO_DATA: i32 = 2;
     pub(crate) const MISALIGNED: i32 = 1;
     pub(crate) const INTEGER_DIVIDE: i32 = 1;
-    pub(crate) const FLOAT_INVALID: i32 = 7;
     pub(crate) const ILLEGAL_OPERAND: i32 = 2;
     pub(crate) const TRACE: i32 = 2;
 }
@@ -73,11 +72,8 @@ impl SignalSet {
     const STOPPING: Self = Self::of(SIGSTOP).with(SIGTSTP).with(SIGTTIN).with(SIGTTOU);
     const IGNORED_BY_DEFAULT: Self = Self::of(SIGCHLD).with(SIGCONT).with(SIGURG).with(SIGWINCH);
     /// Signals caused by an instruction, which are acted upon before others.
-    const SYNCHRONOUS: Self = Self::of(SIGSEGV)
-        .with(SIGBUS)
-        .with(SIGILL)
-        .with(SIGTRAP)
-        .with(SIGFPE);
+    const SYNCHRONOUS: Self =
+        Self::of(SIGSEGV).with(SIGBUS).with(SIGILL).with(SIGTRAP).with(SIGFPE);
 
     /// The set of one signal.
     pub(crate) const fn of(signal: u8) -> Self {
@@ -212,11 +208,8 @@ impl Pending {
     pub(crate) fn add(&mut self, info: SignalInfo) {
         let signal = info.signo as u8;
         // A full queue keeps no standard signal out: `SIGKILL` has to get through.
-        let full = if signal < SIGRTMIN {
-            self.set.has(signal)
-        } else {
-            self.queue.len() >= QUEUE_MAX
-        };
+        let full =
+            if signal < SIGRTMIN { self.set.has(signal) } else { self.queue.len() >= QUEUE_MAX };
         if full {
             return;
         }

@@ -21,9 +21,6 @@ impl Pages for NoPages {
     fn id(&self) -> InodeId {
         InodeId { device: 1, number: self.0 }
     }
-    fn size(&self) -> u64 {
-        u64::MAX
-    }
     fn page(&self, _by: &Thread, _index: u64, _write: bool) -> SysResult<Frame> {
         Err(Errno::EIO.into())
     }
