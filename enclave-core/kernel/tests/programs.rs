@@ -141,7 +141,7 @@ fn every_truncation_of_a_program_is_refused() {
 #[test]
 fn headers_that_lie_are_refused() {
     type Change = fn(&mut Elf);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 11] = [
         ("another machine", |elf| elf.machine = 40),
         ("a relocatable file", |elf| elf.kind = 1),
         ("no program headers", |elf| elf.header_count = Some(0)),
@@ -153,14 +153,14 @@ fn headers_that_lie_are_refused() {
         ("a segment behind user space", |elf| elf.segments[1].address = 1 << 63),
         ("a segment that wraps", |elf| elf.segments[1].memory_size = u64::MAX - 0x1000),
         ("more file than memory", |elf| elf.segments[0].memory_size = 1),
-        ("a segment outside the file", |elf| {
-            elf.segments[1].offset += 1 << 32;
-        }),
     ];
     for form in FORMS {
         for (what, change) in changes {
             refused(form, what, &damaged(change), "not a program");
         }
+        // As on Linux it is mapped first; filling up its last page fails.
+        let outside = damaged(|elf| elf.segments[1].offset += 1 << 32);
+        refused(form, "a segment outside the file", &outside, "cannot be executed");
         refused(
             form,
             "an offset that does not match its address",
@@ -354,6 +354,19 @@ fn exceptions_become_signals() {
             0
         });
         assert_eq!(report.ending, Ending::Exit(0));
+    }
+}
+
+/// The state of a fresh thread names no cause, and Linux then sends nothing.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_floating_point_exception_without_a_cause_is_passed_over() {
+    for form in FORMS {
+        let report = System::run_program(form, |guest| {
+            guest.raise(Exception::FloatingPoint);
+            5
+        });
+        assert_eq!(report.ending, Ending::Exit(5), "{form:?}");
     }
 }
 
