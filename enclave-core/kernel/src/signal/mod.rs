@@ -209,8 +209,15 @@ impl Pending {
 
     /// Adds an instance; a standard signal that is pending already stays as it is.
     pub(crate) fn add(&mut self, info: SignalInfo) {
-        let signal = info.signo as u8;
-        if (self.set.has(signal) && signal < SIGRTMIN) || self.queue.len() >= QUEUE_MAX {
+        // A number that is none would name another signal in the set, and never be found.
+        let Some(signal @ 1..=SIGNAL_MAX) = u8::try_from(info.signo).ok() else { return };
+        let room = if signal < SIGRTMIN {
+            // At most one of each: they need no limit, and no crowd keeps a fault's signal out.
+            !self.set.has(signal)
+        } else {
+            self.queue.len() < QUEUE_MAX
+        };
+        if !room {
             return;
         }
         self.set = self.set.with(signal);
