@@ -58,6 +58,12 @@ impl Scheduler {
         ThreadKey { slot, generation }
     }
 
+    /// Whether the thread that a key names has not ended.
+    pub(crate) fn exists(&self, key: ThreadKey) -> bool {
+        let inner = self.inner.lock();
+        inner.slots.get(key.slot as usize).is_some_and(|slot| slot.generation == key.generation)
+    }
+
     /// Gives a reserved slot back without having spawned.
     pub(crate) fn cancel(&self, key: ThreadKey) {
         self.inner.lock().retire(key.slot);
