@@ -148,13 +148,15 @@ impl Context for Processor {
             return (Trap::Exception(Exception::Protection), &mut self.registers);
         }
         let Some(coroutine) = self.coroutine() else {
-            let trap = Trap::PageFault { address, write: false, fetch: true };
+            let trap = self.space.fetch(address);
+            self.space.machine().note(format_args!("{trap:?}"));
             return (trap, &mut self.registers);
         };
         loop {
             let (trap, registers) = coroutine.run(self.registers);
             self.registers = registers;
-            self.space.machine().note(format_args!("{trap:?} {:?}", registers.arguments()));
+            let arguments = registers.arguments();
+            self.space.machine().note(format_args!("{trap:?} {arguments:?}"));
             if trap != Trap::SystemCall || !answer(&mut self.registers) {
                 return (trap, &mut self.registers);
             }

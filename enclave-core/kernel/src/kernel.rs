@@ -72,7 +72,6 @@ pub struct Kernel {
     /// Unlike that of any other run.
     pub(crate) boot_id: [u8; 16],
     image: Once<Arc<Image>>,
-    record: (u64, [u8; 32]),
     numbers: AtomicU64,
     devices: AtomicU64,
     /// Added to the monotonic clock to give the wall clock.
@@ -121,7 +120,6 @@ impl Kernel {
             terminals: Terminals::default(),
             boot_id,
             image: Once::new(),
-            record: (record.image_blocks, record.root_digest),
             numbers: AtomicU64::new(1),
             devices: AtomicU64::new(1),
             wall_offset_ns: AtomicI64::new(0),
@@ -212,11 +210,6 @@ impl Kernel {
     /// The measured root image.
     pub(crate) fn image(&self) -> Result<Arc<Image>, Errno> {
         self.image.get().cloned().ok_or(Errno::EIO)
-    }
-
-    /// Digest and blocks of the root image.
-    pub(crate) const fn image_record(&self) -> (u64, [u8; 32]) {
-        self.record
     }
 
     /// The monotonic clock.

@@ -29,11 +29,7 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Dup, dup(1), Full),
     row!(Dup2, dup2(2), Full),
     row!(Dup3, dup3(3), Full),
-    row!(
-        Fcntl,
-        fcntl(3),
-        Partial("no leases, no directory notification")
-    ),
+    row!(Fcntl, fcntl(3), Partial("no leases, no directory notification")),
 ];
 
 /// `AT_FDCWD`.
@@ -298,7 +294,11 @@ fn check_open(call: &Call<'_>, place: &Place, flags: OpenFlags) -> SysResult<()>
 }
 
 /// The behaviour behind an inode.
-pub(super) fn open_inode(call: &mut Call<'_>, place: &Place, flags: OpenFlags) -> SysResult<Arc<dyn File>> {
+pub(super) fn open_inode(
+    call: &mut Call<'_>,
+    place: &Place,
+    flags: OpenFlags,
+) -> SysResult<Arc<dyn File>> {
     if let Some(outcome) = proc_fs::reopened(place, flags) {
         return outcome;
     }

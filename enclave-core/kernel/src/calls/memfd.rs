@@ -10,9 +10,7 @@ use crate::task::Call;
 use crate::user::UserStr;
 use strongroom_abi::Errno;
 
-pub(crate) const CALLS: &[Row] = &[
-    row!(MemfdCreate, memfd_create(2), Partial("no huge pages")),
-];
+pub(crate) const CALLS: &[Row] = &[row!(MemfdCreate, memfd_create(2), Partial("no huge pages"))];
 
 fn memfd_create(call: &mut Call<'_>, name: UserStr, flags: u32) -> SysResult {
     const CLOSE_ON_EXEC: u32 = 1;

@@ -10,10 +10,8 @@ use crate::task::Call;
 use crate::user::UserPtr;
 use strongroom_abi::Errno;
 
-pub(crate) const CALLS: &[Row] = &[
-    row!(Pipe, pipe(1), Full),
-    row!(Pipe2, pipe2(2), Partial("no packet mode")),
-];
+pub(crate) const CALLS: &[Row] =
+    &[row!(Pipe, pipe(1), Full), row!(Pipe2, pipe2(2), Partial("no packet mode"))];
 
 /// `F_SETPIPE_SZ` and `F_GETPIPE_SZ`.
 pub(super) fn pipe_size(open: &OpenFile, command: u32, argument: usize) -> SysResult {

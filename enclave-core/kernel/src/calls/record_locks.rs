@@ -57,7 +57,11 @@ pub(super) fn control(
     if matches!(command, F_GETLK | F_OFD_GETLK) {
         return report(call, inode, &lock, request, pointer);
     }
-    if exclusive { open.check_writable()? } else { open.check_readable()? }
+    if exclusive {
+        open.check_writable()?
+    } else {
+        open.check_readable()?
+    }
     let waits = matches!(command, F_SETLKW | F_OFD_SETLKW);
     if call.progress.woken {
         call.kernel.locks.forget(call.thread.key);

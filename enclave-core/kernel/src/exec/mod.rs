@@ -184,8 +184,7 @@ pub(crate) fn commit(thread: &Arc<Thread>, image: &NewImage) {
     process.timers.posix.lock().clear();
     thread.clear_child_tid.store(0, Ordering::Relaxed);
     thread.robust_list.store(0, Ordering::Relaxed);
-    thread.signals.lock().stack =
-        SignalStack { flags: STACK_DISABLED, ..SignalStack::default() };
+    thread.signals.lock().stack = SignalStack { flags: STACK_DISABLED, ..SignalStack::default() };
     thread.name.lock().clone_from(&image.name);
     *process.executable.lock() = Some(image.executable.clone());
     {

@@ -187,3 +187,6 @@ fn cut(held: &mut Vec<Lock>, owner: Owner, start: u64, end: u64) {
     });
     held.append(&mut pieces);
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,8 @@ impl Memory {
         }
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
-        let text = self.text.get().map_or_else(Once::new, |text| Once::initialized(Arc::clone(text)));
+        let text =
+            self.text.get().map_or_else(Once::new, |text| Once::initialized(Arc::clone(text)));
         Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state, text })
     }
 
@@ -155,11 +156,6 @@ impl Memory {
     /// Changes landmarks.
     pub(crate) fn change_layout(&self, change: impl FnOnce(&mut Layout)) {
         change(&mut self.state.lock().layout);
-    }
-
-    /// Bytes mapped.
-    pub(crate) fn mapped_bytes(&self) -> usize {
-        self.state.lock().areas.total()
     }
 
     /// Shows every area, lowest first.

@@ -72,11 +72,8 @@ impl SignalSet {
     const STOPPING: Self = Self::of(SIGSTOP).with(SIGTSTP).with(SIGTTIN).with(SIGTTOU);
     const IGNORED_BY_DEFAULT: Self = Self::of(SIGCHLD).with(SIGCONT).with(SIGURG).with(SIGWINCH);
     /// Signals caused by an instruction, which are acted upon before others.
-    const SYNCHRONOUS: Self = Self::of(SIGSEGV)
-        .with(SIGBUS)
-        .with(SIGILL)
-        .with(SIGTRAP)
-        .with(SIGFPE);
+    const SYNCHRONOUS: Self =
+        Self::of(SIGSEGV).with(SIGBUS).with(SIGILL).with(SIGTRAP).with(SIGFPE);
 
     /// The set of one signal.
     pub(crate) const fn of(signal: u8) -> Self {
@@ -211,13 +208,10 @@ impl Pending {
     pub(crate) fn add(&mut self, info: SignalInfo) {
         // A number that is none would name another signal in the set, and never be found.
         let Some(signal @ 1..=SIGNAL_MAX) = u8::try_from(info.signo).ok() else { return };
-        let room = if signal < SIGRTMIN {
-            // At most one of each: they need no limit, and no crowd keeps a fault's signal out.
-            !self.set.has(signal)
-        } else {
-            self.queue.len() < QUEUE_MAX
-        };
-        if !room {
+        // A full queue keeps no standard signal out: `SIGKILL` has to get through.
+        let full =
+            if signal < SIGRTMIN { self.set.has(signal) } else { self.queue.len() >= QUEUE_MAX };
+        if full {
             return;
         }
         self.set = self.set.with(signal);
@@ -299,3 +293,6 @@ pub(crate) fn info_at(signal: u8, code: i32, address: usize) -> SignalInfo {
 pub(crate) fn info_kernel(signal: u8) -> SignalInfo {
     info_from(signal, code::KERNEL, 0, 0)
 }
+
+#[cfg(test)]
+mod tests;

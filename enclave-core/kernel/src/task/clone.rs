@@ -59,9 +59,8 @@ pub(crate) struct CloneRequest {
 impl CloneRequest {
     fn check(&self) -> Result<(), Errno> {
         let flags = self.flags;
-        let needs = |one: CloneFlags, other: CloneFlags| {
-            !flags.contains(one) || flags.contains(other)
-        };
+        let needs =
+            |one: CloneFlags, other: CloneFlags| !flags.contains(one) || flags.contains(other);
         if !needs(CloneFlags::THREAD, CloneFlags::HANDLERS)
             || !needs(CloneFlags::HANDLERS, CloneFlags::MEMORY)
             || flags.contains(CloneFlags::CLEAR_HANDLERS | CloneFlags::HANDLERS)

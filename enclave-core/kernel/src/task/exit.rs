@@ -210,8 +210,7 @@ fn notify_parent(process: &Arc<Process>, status: ExitStatus) {
     let signal = process.exit_signal.load(Ordering::Relaxed) as u8;
     let action = parent.handlers.action(SIGCHLD);
     let unwanted = signal == SIGCHLD
-        && (action.handler == Action::IGNORE
-            || action.flags.contains(ActionFlags::NO_CHILD_WAIT));
+        && (action.handler == Action::IGNORE || action.flags.contains(ActionFlags::NO_CHILD_WAIT));
     if unwanted {
         reap(&parent, process);
     }

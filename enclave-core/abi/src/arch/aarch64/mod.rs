@@ -75,8 +75,7 @@ impl Registers {
     }
 
     /// Says that registers other than the result were changed since the thread trapped.
-    pub const fn mark_edited(&mut self) {
-    }
+    pub const fn mark_edited(&mut self) {}
 
     /// Where the program continues.
     #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]

@@ -23,7 +23,10 @@ const MXCSR_MASK_SHIFT: u32 = 7;
 /// noted, for which Linux sends nothing.
 pub fn float_exception_code(registers: &Registers, extended: &[u8]) -> Option<i32> {
     let word = |at: usize| {
-        extended.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |two| u16::from_le_bytes(*two))
+        extended
+            .get(at..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |two| u16::from_le_bytes(*two))
     };
     let raised = if registers.entry == VECTOR_SSE {
         let state = word(MXCSR_AT);

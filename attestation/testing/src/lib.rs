@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+//! For tests of evidence and its verifier; part of no product.
+//!
+//! - [`vectors`]: reports and certificates of real processors, where a machine has them.
+//! - [`authority`]: an authority like AMD's with keys made on the spot, and a chip that signs
+//!   whatever it is given. Nothing signed by it may ever be trusted.
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod vectors;
