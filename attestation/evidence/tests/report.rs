@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: MIT
 //! Reports of real processors, reports of our own, and bytes that are no reports.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected is to fail"
+)]
+
 use proptest::prelude::*;
 use sev::parser::ByteParser as _;
+use std::ops::Range;
 use strongroom_attestation_testing::vectors;
 use strongroom_evidence::{
     Cpu, Extension, FirmwareVersion, GuestPolicy, KeyInfo, Malformed, PlatformInfo, REPORT_LEN,
@@ -122,7 +130,8 @@ fn signature_is_little_endian_in_the_report() {
 fn reserved_bytes_are_held_to_zero_version_by_version() {
     let always = [0x4c..0x50, 0x18b..0x1a0, 0x1eb..0x1ec, 0x1ef..0x1f0, 0x208..0x2a0];
     let unsigned = [0x2d0..0x2e8, 0x318..0x330, 0x330..REPORT_LEN];
-    let later = [vec![0x188..0x18b, 0x1f8..0x208], vec![0x1f8..0x208], Vec::new()];
+    let (cpu, mitigations): (Range<usize>, Range<usize>) = (0x188..0x18b, 0x1f8..0x208);
+    let later = [vec![cpu, mitigations.clone()], vec![mitigations], Vec::new()];
     // Words with rules of their own.
     let ruled = [0x000..0x004, 0x008..0x010, 0x030..0x038, 0x048..0x04c];
     for (report, later) in samples().iter().zip(later) {

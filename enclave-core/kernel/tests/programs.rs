@@ -158,9 +158,9 @@ fn headers_that_lie_are_refused() {
         for (what, change) in changes {
             refused(form, what, &damaged(change), "not a program");
         }
-        // As on Linux it is mapped first; filling up its last page fails.
+        // Filling up its last page fails.
         let outside = damaged(|elf| elf.segments[1].offset += 1 << 32);
-        refused(form, "a segment outside the file", &outside, "cannot be executed");
+        refused(form, "a segment outside the file", &outside, "not a program");
         refused(
             form,
             "an offset that does not match its address",

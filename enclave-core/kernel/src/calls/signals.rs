@@ -265,9 +265,18 @@ fn kill(call: &mut Call<'_>, pid: i32, number: i32) -> SysResult {
     }
     if let Some(signal) = signal {
         let info = own_info(call, signal, code::USER);
-        allowed.iter().for_each(|target| send_to_process(target, info));
+        let open = allowed.iter().filter(|target| !is_shielded(call, target, signal));
+        open.for_each(|target| send_to_process(target, info));
     }
     Ok(0)
+}
+
+/// The first process gets from others only what it has a handler for, as on Linux: were it to
+/// end, everything would. What it sends to itself, and what the host sends, it gets.
+fn is_shielded(call: &Call<'_>, target: &Process, signal: u8) -> bool {
+    target.pid == 1
+        && call.thread.process.pid != 1
+        && target.handlers.action(signal).handler == Action::DEFAULT
 }
 
 fn tkill(call: &mut Call<'_>, tid: i32, number: i32) -> SysResult {
@@ -300,7 +309,9 @@ fn send_to(
     if !may_signal(call, &target.process, signal) {
         return Err(Errno::EPERM.into());
     }
-    if let Some(signal) = signal {
+    if let Some(signal) = signal
+        && !is_shielded(call, &target.process, signal)
+    {
         send_to_thread(&target, info.unwrap_or_else(|| own_info(call, signal, code::TKILL)));
     }
     Ok(0)
@@ -339,7 +350,9 @@ fn rt_sigqueueinfo(
         if !target.pending.lock().has_room(limit) {
             return Err(Errno::EAGAIN.into());
         }
-        send_to_process(&target, info);
+        if !signal.is_some_and(|signal| is_shielded(call, &target, signal)) {
+            send_to_process(&target, info);
+        }
     }
     Ok(0)
 }

@@ -135,7 +135,7 @@ bitflags::bitflags! {
 }
 
 impl Action {
-    const DEFAULT: usize = 0;
+    pub(crate) const DEFAULT: usize = 0;
     pub(crate) const IGNORE: usize = 1;
 
     /// Whether the signal has no effect.

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT
+//! What somebody asks of evidence before believing it, as a TOML file says it.
+//!
+//! Every check has a key, every key is mandatory, and `"skip"` drops its check. The reference of
+//! all keys is `docs/attestation.md`.
+
+use crate::rule::{AtLeast, AtMost, Bits, ChipId, Hex, OneOf, Refused, Rule, Version};
+use crate::{KeyKind, ProductLine};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+/// The version of the policy language that this crate speaks.
+pub const POLICY_VERSION: i64 = 1;
+
+/// A policy, complete.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    #[serde(rename = "version")]
+    _version: i64,
+    #[serde(default)]
+    pub(crate) insecure_accept_simulated_roots: SimulatedRoots,
+    pub(crate) snp: SnpPolicy,
+    #[serde(skip)]
+    pub(crate) given_report_data: Option<Hex<64>>,
+}
+
+/// A text that is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("policy: {0}")]
+pub struct PolicyError(String);
+
+/// Roots other than AMD's to accept. The one key that may be left out: that accepts none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SimulatedRoots {
+    /// None.
+    #[default]
+    None,
+    /// Those whose keys have one of these digests, SHA-256, hexadecimal.
+    Listed(Vec<Hex<32>>),
+    /// All.
+    Any,
+}
+
+/// The checks of AMD SEV-SNP's reports.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SnpPolicy {
+    pub(crate) report_versions: Rule<OneOf<u32>>,
+    pub(crate) product_lines: Rule<OneOf<ProductLine>>,
+    pub(crate) signing_keys: Rule<OneOf<KeyKind>>,
+    pub(crate) chip_ids: Rule<OneOf<ChipId>>,
+    pub(crate) providers: Rule<OneOf<String>>,
+    pub(crate) measurements: Rule<OneOf<Hex<48>>>,
+    pub(crate) host_data: Rule<OneOf<Hex<32>>>,
+    pub(crate) id_key_digests: Rule<OneOf<Hex<48>>>,
+    pub(crate) author_key_digests: Rule<OneOf<Hex<48>>>,
+    pub(crate) family_ids: Rule<OneOf<Hex<16>>>,
+    pub(crate) image_ids: Rule<OneOf<Hex<16>>>,
+    pub(crate) min_guest_svn: Rule<AtLeast<u32>>,
+    pub(crate) vmpls: Rule<OneOf<u8>>,
+    pub(crate) report_data: Rule<ReportData>,
+    pub(crate) min_firmware: Rule<AtLeast<Version<3>>>,
+    pub(crate) provisional_firmware: Rule<Refused>,
+    pub(crate) launch_mitigations: Rule<Bits>,
+    pub(crate) current_mitigations: Rule<Bits>,
+    pub(crate) max_revocation_list_age_s: Rule<AtMost<u64>>,
+    pub(crate) max_chain_age_s: Rule<AtMost<u64>>,
+    pub(crate) guest_policy: GuestPolicyRules,
+    pub(crate) platform_info: PlatformInfoRules,
+    pub(crate) min_tcb: Rule<MinTcb>,
+}
+
+/// The check of the report data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportData {
+    /// `"given"`: what [`Policy::with_report_data`] was told.
+    Given,
+    /// These bytes.
+    Fixed(Hex<64>),
+}
+
+/// For each bit of the guest policy: how it has to be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GuestPolicyRules {
+    pub(crate) min_abi: Rule<AtLeast<Version<2>>>,
+    pub(crate) debug: Rule<Refused>,
+    pub(crate) migration_agent: Rule<Refused>,
+    pub(crate) smt: Rule<bool>,
+    pub(crate) single_socket: Rule<bool>,
+    pub(crate) cxl: Rule<bool>,
+    pub(crate) aes_256_xts: Rule<bool>,
+    pub(crate) rapl_disabled: Rule<bool>,
+    pub(crate) ciphertext_hiding: Rule<bool>,
+    pub(crate) page_swap_disabled: Rule<bool>,
+}
+
+/// For each bit of the platform information: how it has to be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlatformInfoRules {
+    pub(crate) smt: Rule<bool>,
+    pub(crate) tsme: Rule<bool>,
+    pub(crate) ecc: Rule<bool>,
+    pub(crate) rapl_disabled: Rule<bool>,
+    pub(crate) ciphertext_hiding: Rule<bool>,
+    pub(crate) alias_check: Rule<bool>,
+    pub(crate) trusted_io: Rule<bool>,
+    pub(crate) unknown_bits: Rule<Refused>,
+}
+
+/// Minimums by product line: the numbers of different lines have nothing to do with each other.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MinTcb {
+    #[serde(rename = "Milan")]
+    milan: Option<LineMinimums>,
+    #[serde(rename = "Genoa")]
+    genoa: Option<LineMinimums>,
+    #[serde(rename = "Turin")]
+    turin: Option<LineMinimums>,
+}
+
+/// Minimums of the four versions that a report names.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LineMinimums {
+    pub(crate) current: Rule<TcbMinimum>,
+    pub(crate) committed: Rule<TcbMinimum>,
+    pub(crate) launch: Rule<TcbMinimum>,
+    pub(crate) reported: Rule<TcbMinimum>,
+}
+
+/// Minimums of the parts. `fmc` is for Turin, and mandatory there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TcbMinimum {
+    pub(crate) fmc: Option<Rule<AtLeast<u8>>>,
+    pub(crate) boot_loader: Rule<AtLeast<u8>>,
+    pub(crate) tee: Rule<AtLeast<u8>>,
+    pub(crate) snp: Rule<AtLeast<u8>>,
+    pub(crate) microcode: Rule<AtLeast<u8>>,
+}
+
+impl Policy {
+    /// Reads a policy from TOML.
+    ///
+    /// # Errors
+    /// [`PolicyError`], whose message names the key: it is missing, not known, has no value of
+    /// its kind, or an empty list. An empty text is no policy either.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let table: toml::Table = text.parse().map_err(PolicyError::syntax)?;
+        match table.get("version").map(toml::Value::as_integer) {
+            Some(Some(POLICY_VERSION)) => {}
+            None => return Err(PolicyError("missing field `version`".to_owned())),
+            Some(_) => return Err(PolicyError(format!("version: {POLICY_VERSION} is known"))),
+        }
+        let policy: Self = toml::from_str(text).map_err(PolicyError::syntax)?;
+        policy.snp.check_minimums()?;
+        Ok(policy)
+    }
+
+    /// The policy with the report data that `report_data = "given"` asks for: the caller's
+    /// nonce, or a digest that has the nonce in it.
+    #[must_use]
+    pub fn with_report_data(mut self, report_data: [u8; 64]) -> Self {
+        self.given_report_data = Some(Hex(report_data));
+        self
+    }
+
+    /// The policy with every root accepted. Evidence below a root that is not AMD's proves
+    /// nothing; this is for simulations, and the claims show it.
+    #[must_use]
+    pub fn insecure_accept_any_simulated_root(mut self) -> Self {
+        self.insecure_accept_simulated_roots = SimulatedRoots::Any;
+        self
+    }
+}
+
+impl PolicyError {
+    #[expect(clippy::needless_pass_by_value, reason = "for use with map_err")]
+    fn syntax(error: toml::de::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl SnpPolicy {
+    /// Checks that each accepted line has minimums, and that their parts are the line's.
+    fn check_minimums(&self) -> Result<(), PolicyError> {
+        let Rule::Require(min_tcb) = &self.min_tcb else { return Ok(()) };
+        for line in ProductLine::ALL {
+            let accepted = match &self.product_lines {
+                Rule::Skip => true,
+                Rule::Require(lines) => lines.values().contains(&line),
+            };
+            match min_tcb.of(line) {
+                Some(minimums) => minimums.check(line)?,
+                None if accepted => {
+                    let problem = format!("missing field `{line}` in snp.min_tcb");
+                    return Err(PolicyError(problem));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MinTcb {
+    pub(crate) const fn of(&self, line: ProductLine) -> Option<&LineMinimums> {
+        match line {
+            ProductLine::Milan => self.milan.as_ref(),
+            ProductLine::Genoa => self.genoa.as_ref(),
+            ProductLine::Turin => self.turin.as_ref(),
+        }
+    }
+}
+
+impl LineMinimums {
+    pub(crate) const fn named(&self) -> [(&'static str, &Rule<TcbMinimum>); 4] {
+        [
+            ("current", &self.current),
+            ("committed", &self.committed),
+            ("launch", &self.launch),
+            ("reported", &self.reported),
+        ]
+    }
+
+    fn check(&self, line: ProductLine) -> Result<(), PolicyError> {
+        for (name, rule) in self.named() {
+            let Rule::Require(minimum) = rule else { continue };
+            let table = format!("snp.min_tcb.{line}.{name}");
+            match (line, &minimum.fmc) {
+                (ProductLine::Turin, None) => {
+                    return Err(PolicyError(format!("missing field `fmc` in {table}")));
+                }
+                (ProductLine::Milan | ProductLine::Genoa, Some(_)) => {
+                    return Err(PolicyError(format!("unknown field `fmc` in {table}")));
+                }
+                (ProductLine::Turin, Some(_)) | (ProductLine::Milan | ProductLine::Genoa, None) => {
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for SimulatedRoots {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        if value.as_str() == Some("any") {
+            return Ok(Self::Any);
+        }
+        let listed = Vec::deserialize(value).map(Self::Listed);
+        listed.map_err(|_| D::Error::custom("expected \"any\" or a list of SHA-256 digests"))
+    }
+}
+
+impl<'de> Deserialize<'de> for ReportData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "given" {
+            return Ok(Self::Given);
+        }
+        let fixed = text.parse().map(Self::Fixed);
+        fixed.map_err(|error: String| D::Error::custom(format!("\"given\", or {error}")))
+    }
+}
