@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-//! Descriptors: `open(2)`, `close(2)`, `dup(2)`, `fcntl(2)`, `pipe(2)`.
+//! Descriptors: `open(2)`, `close(2)`, `dup(2)`, `fcntl(2)`.
 
-use crate::calls::record_locks;
+use crate::calls::{memfd, pipe, record_locks};
 use crate::fs::devices::open_device;
-use crate::fs::memory_fs::{MemoryFs, Node, Seals};
-use crate::fs::pipe::{Pipe, PipeEnd};
+use crate::fs::memory_fs::Node;
+use crate::fs::pipe::Pipe;
 use crate::fs::text::TextUse;
 use crate::fs::{
     Change, Descriptor, File, Follow, Inode, Kind, Make, NodeKind, OpenFile, OpenFlags, Parent,
@@ -30,9 +30,6 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Dup2, dup2(2), Full),
     row!(Dup3, dup3(3), Full),
     row!(Fcntl, fcntl(3), Partial("no leases, no directory notification")),
-    row!(Pipe, pipe(1), Full),
-    row!(Pipe2, pipe2(2), Partial("no packet mode")),
-    row!(MemfdCreate, memfd_create(2), Partial("no huge pages")),
 ];
 
 /// `AT_FDCWD`.
@@ -297,7 +294,11 @@ fn check_open(call: &Call<'_>, place: &Place, flags: OpenFlags) -> SysResult<()>
 }
 
 /// The behaviour behind an inode.
-fn open_inode(call: &mut Call<'_>, place: &Place, flags: OpenFlags) -> SysResult<Arc<dyn File>> {
+pub(super) fn open_inode(
+    call: &mut Call<'_>,
+    place: &Place,
+    flags: OpenFlags,
+) -> SysResult<Arc<dyn File>> {
     if let Some(outcome) = proc_fs::reopened(place, flags) {
         return outcome;
     }
@@ -467,91 +468,9 @@ fn fcntl(call: &mut Call<'_>, descriptor: i32, command: u32, argument: usize) ->
         }
         9 => Ok(open.owner.load(Ordering::Relaxed) as usize),
         10 | 11 => Ok(0),
-        1031 | 1032 => pipe_size(open, command, argument),
-        1033 => add_seals(open, argument),
-        1034 => seals(open),
+        1031 | 1032 => pipe::pipe_size(open, command, argument),
+        1033 => memfd::add_seals(open, argument),
+        1034 => memfd::seals(open),
         _ => Err(Errno::EINVAL.into()),
     }
-}
-
-/// `F_SETPIPE_SZ` and `F_GETPIPE_SZ`.
-fn pipe_size(open: &OpenFile, command: u32, argument: usize) -> SysResult {
-    let end = open.file.as_any().downcast_ref::<PipeEnd>().ok_or(Errno::EBADF)?;
-    if command == 1031 { end.set_capacity(argument) } else { Ok(end.capacity()) }
-}
-
-fn pipe(call: &mut Call<'_>, descriptors: UserPtr<i32>) -> SysResult {
-    pipe2(call, descriptors, 0)
-}
-
-fn pipe2(call: &mut Call<'_>, descriptors: UserPtr<i32>, flags: u32) -> SysResult {
-    let allowed = OpenFlags::CLOSE_ON_EXEC | OpenFlags::NONBLOCK | OpenFlags::DIRECT;
-    if flags & !allowed.bits() != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    // Written before anything is made, so that a fault changes nothing.
-    descriptors.write(call.memory, &0)?;
-    descriptors.element(1).write(call.memory, &0)?;
-    let flags = OpenFlags::from_bits_truncate(flags);
-    let close_on_exec = flags.contains(OpenFlags::CLOSE_ON_EXEC);
-    let pipe = Pipe::new(call.kernel);
-    let reader = OpenFile::new(call.kernel, pipe.end(true, false), None, flags);
-    let write_flags = flags | OpenFlags::WRITE_ONLY;
-    let writer = OpenFile::new(call.kernel, pipe.end(false, true), None, write_flags);
-    let first = install(call, reader, close_on_exec)?;
-    let second = match install(call, writer, close_on_exec) {
-        Ok(second) => second,
-        Err(errno) => {
-            call.files.remove(first as i32)?;
-            return Err(errno.into());
-        }
-    };
-    descriptors.write(call.memory, &(first as i32))?;
-    descriptors.element(1).write(call.memory, &(second as i32))?;
-    Ok(0)
-}
-
-fn memfd_create(call: &mut Call<'_>, name: UserStr, flags: u32) -> SysResult {
-    const CLOSE_ON_EXEC: u32 = 1;
-    const ALLOW_SEALING: u32 = 2;
-    const NO_EXEC_SEAL: u32 = 8;
-    const EXEC: u32 = 16;
-    let known = CLOSE_ON_EXEC | ALLOW_SEALING | NO_EXEC_SEAL | EXEC;
-    if flags & !known != 0 || flags & (NO_EXEC_SEAL | EXEC) == NO_EXEC_SEAL | EXEC {
-        return Err(Errno::EINVAL.into());
-    }
-    let name = name.read(call.memory, 250, Errno::EINVAL)?;
-    let (permissions, seals) = if flags & NO_EXEC_SEAL != 0 {
-        (0o666, Seals::EXEC)
-    } else if flags & ALLOW_SEALING != 0 {
-        (0o777, Seals::empty())
-    } else {
-        (0o777, Seals::SEAL)
-    };
-    let node = MemoryFs::nameless(call.kernel, &name, permissions);
-    node.set_seals(seals);
-    let mount = call.thread.process.fs().root().mount;
-    let place = Place { mount, inode: node, entry: None };
-    let file = open_inode(call, &place, OpenFlags::READ_WRITE)?;
-    let open = OpenFile::new(call.kernel, file, Some(place), OpenFlags::READ_WRITE);
-    Ok(install(call, open, flags & CLOSE_ON_EXEC != 0)?)
-}
-
-/// `F_ADD_SEALS`.
-fn add_seals(open: &OpenFile, argument: usize) -> SysResult {
-    open.check_writable().map_err(|_| Errno::EPERM)?;
-    let seals = u32::try_from(argument).ok().and_then(Seals::from_bits).ok_or(Errno::EINVAL)?;
-    node_of(open).ok_or(Errno::EINVAL)?.add_seals(seals)?;
-    Ok(0)
-}
-
-/// `F_GET_SEALS`.
-fn seals(open: &OpenFile) -> SysResult {
-    let seals = node_of(open).and_then(Node::seals).ok_or(Errno::EINVAL)?;
-    Ok(seals.bits() as usize)
-}
-
-/// The node of a file in memory.
-fn node_of(open: &OpenFile) -> Option<&Node> {
-    open.place.as_ref()?.inode.as_any().downcast_ref()
 }

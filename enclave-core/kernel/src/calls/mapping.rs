@@ -4,7 +4,7 @@
 use crate::fs::memory_fs::MemoryFs;
 use crate::fs::path_of;
 use crate::memory::{Backing, MapRequest, Placement, Protection, page_up};
-use crate::outcome::SysResult;
+use crate::outcome::{Stop, SysResult};
 use crate::table::{Row, row};
 use crate::task::{Call, Limits};
 use crate::user::UserPtr;
@@ -165,9 +165,12 @@ fn file(
     Ok(MapSource { backing: Backing::File { pages, offset, shared }, never_writable, name })
 }
 
+/// Most bytes that `MAP_POPULATE` brings in: the rest comes when it is touched.
+const POPULATED_MAX: usize = 64 << 20;
+
 /// Brings pages in. What cannot be had is left to the first access.
 fn populate(call: &Call<'_>, start: usize, length: usize) -> SysResult<()> {
-    use crate::outcome::Stop;
+    let length = if call.memory.is_paged() { length.min(POPULATED_MAX) } else { length };
     match call.memory.populate(call.thread, start..start + length) {
         Ok(()) => Ok(()),
         Err(Stop::Errno(Errno::ENOMEM)) if !call.memory.is_paged() => {
@@ -269,14 +272,30 @@ fn msync(call: &mut Call<'_>, address: usize, length: usize, flags: u32) -> SysR
     Ok(0)
 }
 
+/// Pages that `mincore(2)` looks at before it stores the answer, and before others get a turn.
+const PAGES_PER_STEP: usize = 1024;
+const PAGES_PER_TURN: usize = 64 * PAGES_PER_STEP;
+
 fn mincore(call: &mut Call<'_>, address: usize, length: usize, vector: UserPtr<u8>) -> SysResult {
     if !address.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL.into());
     }
     call.memory.check_mapped(address, length)?;
-    for (index, page) in (address..address + length).step_by(PAGE_SIZE).enumerate() {
-        let present = u8::from(call.memory.space().lookup(page).is_some());
-        vector.element(index).write(call.memory, &present)?;
+    let pages = length.div_ceil(PAGE_SIZE);
+    while call.progress.items < pages {
+        let first = call.progress.items;
+        let mut present = [0; PAGES_PER_STEP];
+        let count = (pages - first).min(PAGES_PER_STEP);
+        for (page, present) in (first..first + count).zip(&mut present) {
+            let at = address + page * PAGE_SIZE;
+            *present = u8::from(call.memory.space().lookup(at).is_some());
+        }
+        let known = present.get(..count).unwrap_or_default();
+        call.memory.space().copy_out(vector.element(first).address(), known)?;
+        call.progress.items += count;
+        if call.progress.items.is_multiple_of(PAGES_PER_TURN) {
+            return Err(Stop::Turn);
+        }
     }
     Ok(0)
 }

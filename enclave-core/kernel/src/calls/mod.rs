@@ -9,9 +9,11 @@ mod futex;
 mod identity;
 mod io;
 mod mapping;
+mod memfd;
 mod messages;
 mod names;
 mod pidfd;
+mod pipe;
 mod poll;
 mod process;
 mod quick;
@@ -37,6 +39,8 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Reading and writing", io::CALLS),
     ("Moving data", transfer::CALLS),
     ("Descriptors", descriptors::CALLS),
+    ("Pipes", pipe::CALLS),
+    ("Files without a name", memfd::CALLS),
     ("Locks", record_locks::CALLS),
     ("Names", names::CALLS),
     ("Attributes", attributes::CALLS),

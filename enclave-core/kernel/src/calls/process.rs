@@ -197,6 +197,12 @@ fn finish_exec(call: &mut Call<'_>) -> SysResult {
         others.iter().for_each(|other| other.add_work(Work::EXIT));
         return Err(Stop::Turn);
     }
+    {
+        let mut files = call.thread.files.lock();
+        if Arc::strong_count(&files) > 2 {
+            *files = Arc::new(files.duplicate()?);
+        }
+    }
     if let Some(image) = &call.progress.image {
         exec::commit(call.thread, image);
     }
@@ -265,7 +271,7 @@ fn unshare(call: &mut Call<'_>, flags: u64) -> SysResult {
         call.thread.process.set_fs(fs);
     }
     if flags.contains(CloneFlags::FILES) {
-        let copy = Arc::new(call.files.duplicate());
+        let copy = Arc::new(call.files.duplicate()?);
         *call.thread.files.lock() = copy;
         call.thread.add_work(Work::RELOAD);
     }

@@ -171,17 +171,12 @@ fn identity(by: &Thread, program: &Program<'_>) -> SysResult<(Option<u32>, Optio
     Ok((uid, gid))
 }
 
-/// Makes the calling thread, by now the only one, run the new program.
+/// Makes the calling thread, by now the only one and with descriptors of its own, run the new
+/// program.
 pub(crate) fn commit(thread: &Arc<Thread>, image: &NewImage) {
     let process = &thread.process;
     thread.become_leader();
-    let files = {
-        let mut files = thread.files.lock();
-        if Arc::strong_count(&files) > 2 {
-            *files = Arc::new(files.duplicate());
-        }
-        Arc::clone(&files)
-    };
+    let files = Arc::clone(&thread.files.lock());
     for descriptor in files.take_close_on_exec() {
         crate::calls::release_record_locks(process, &descriptor.open);
     }

@@ -117,8 +117,13 @@ impl FileTable {
     }
 
     /// A copy for `fork`.
-    pub(crate) fn duplicate(&self) -> Self {
-        Self { slots: Mutex::new(self.slots.lock().clone()) }
+    pub(crate) fn duplicate(&self) -> Result<Self, Errno> {
+        let slots = self.slots.lock();
+        let mut copy = Vec::new();
+        // A program chooses how long the table is.
+        copy.try_reserve_exact(slots.len()).map_err(|_| Errno::ENOMEM)?;
+        copy.extend(slots.iter().cloned());
+        Ok(Self { slots: Mutex::new(copy) })
     }
 
     /// Takes out what `execve` closes.

@@ -170,7 +170,9 @@ impl Memory {
     pub(crate) fn populate(&self, by: &Thread, range: Range<usize>) -> SysResult<()> {
         for page in range.step_by(PAGE_SIZE) {
             let Some((area_range, area)) = self.area_at(by, page) else { continue };
-            if self.space.lookup(page).is_none() {
+            // What nobody may touch needs no page, unless its protection cannot change.
+            let wanted = !area.protection.is_empty() || !self.is_paged();
+            if wanted && self.space.lookup(page).is_none() {
                 // A flat machine protects nothing: no program may get at a page of the cache.
                 let write = area.protection.contains(Protection::WRITE) || !self.is_paged();
                 self.bring_in(by, page, &area_range, &area, write)?;

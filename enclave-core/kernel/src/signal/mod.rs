@@ -206,7 +206,8 @@ impl Pending {
 
     /// Adds an instance; a standard signal that is pending already stays as it is.
     pub(crate) fn add(&mut self, info: SignalInfo) {
-        let signal = info.signo as u8;
+        // A number that is none would name another signal in the set, and never be found.
+        let Some(signal @ 1..=SIGNAL_MAX) = u8::try_from(info.signo).ok() else { return };
         // A full queue keeps no standard signal out: `SIGKILL` has to get through.
         let full =
             if signal < SIGRTMIN { self.set.has(signal) } else { self.queue.len() >= QUEUE_MAX };

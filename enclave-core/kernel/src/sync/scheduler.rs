@@ -56,6 +56,12 @@ impl Scheduler {
         ThreadKey { slot, generation }
     }
 
+    /// Whether the thread that a key names has not ended.
+    pub(crate) fn exists(&self, key: ThreadKey) -> bool {
+        let inner = self.inner.lock();
+        inner.slots.get(key.slot as usize).is_some_and(|slot| slot.generation == key.generation)
+    }
+
     /// Puts a task into its slot and makes it ready.
     pub(crate) fn spawn(&self, key: ThreadKey, task: Task) {
         if let Some(slot) = self.inner.lock().slots.get_mut(key.slot as usize) {

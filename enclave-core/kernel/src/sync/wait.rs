@@ -41,6 +41,10 @@ impl WaitQueue {
     pub(crate) fn register(&self, waiter: &Waiter) {
         let mut waiters = self.waiters.lock();
         if !waiters.iter().any(|present| present.is(waiter)) {
+            if waiters.len() == waiters.capacity() {
+                // Those that ended while they waited are not kept for ever.
+                waiters.retain(|present| present.exists(self.scheduler));
+            }
             waiters.push(waiter.clone());
         }
     }
@@ -76,6 +80,13 @@ impl WaitQueue {
 }
 
 impl Waiter {
+    fn exists(&self, scheduler: &Scheduler) -> bool {
+        match self {
+            Self::Thread(key) => scheduler.exists(*key),
+            Self::Epoll(watch) => watch.strong_count() > 0,
+        }
+    }
+
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Thread(one), Self::Thread(two)) => one == two,

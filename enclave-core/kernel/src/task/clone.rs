@@ -102,17 +102,17 @@ pub(crate) fn clone(
     } else {
         Arc::new(call.memory.fork()?)
     };
+    let files = if flags.contains(CloneFlags::FILES) {
+        Arc::clone(call.files)
+    } else {
+        Arc::new(call.files.duplicate()?)
+    };
     let context = child_context(call, request, &memory)?;
     let tid = call.kernel.processes.allocate()?;
     let process = if flags.contains(CloneFlags::THREAD) {
         Arc::clone(parent)
     } else {
         child_process(call, request, tid, &memory)
-    };
-    let files = if flags.contains(CloneFlags::FILES) {
-        Arc::clone(call.files)
-    } else {
-        Arc::new(call.files.duplicate())
     };
     let thread = child_thread(call, request, &process, tid, files);
     if flags.contains(CloneFlags::PIDFD) {

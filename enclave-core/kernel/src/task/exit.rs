@@ -214,7 +214,8 @@ fn notify_parent(process: &Arc<Process>, status: ExitStatus) {
     if unwanted {
         reap(&parent, process);
     }
-    if signal != 0 {
+    // clone(2) takes any number; what is no signal is not sent.
+    if (1..=signal::SIGNAL_MAX).contains(&signal) {
         signal::send_to_process(&parent, child_info(process, signal, status));
     }
     parent.child_changed.wake();

@@ -150,13 +150,21 @@ impl Loaded {
         progress: &mut Progress,
         mut stop: Stop,
     ) -> Result<(), Ending> {
+        let mut turns = 0_u32;
         loop {
             match stop {
                 Stop::Errno(errno) => {
                     self.finish(errno.as_return());
                     break;
                 }
-                Stop::Turn => yield_now(&self.thread).await,
+                Stop::Turn => {
+                    turns += 1;
+                    if turns.is_multiple_of(TURNS_PER_PUMP) {
+                        // No tick comes while the kernel works: the host is served all the same.
+                        self.thread.kernel.interrupt();
+                    }
+                    yield_now(&self.thread).await;
+                }
                 Stop::Page(fault) => {
                     if self.bring_in(fault.address, fault.write, false).await?.is_err() {
                         if progress.bad_address == Some(fault.address) {
@@ -371,6 +379,9 @@ async fn sleep(thread: &Arc<Thread>, deadline_ns: u64) {
     Park::default().await;
     thread.kernel.timers.cancel(key);
 }
+
+/// Turns of a long call after which the platform is let in.
+const TURNS_PER_PUMP: u32 = 4;
 
 /// Processor time between two ticks of the platform, for accounting.
 const TICK_NS: u64 = 4_000_000;

@@ -4,7 +4,7 @@
 use crate::fs::Whence;
 use crate::fs::image::{Image, READ_AHEAD};
 use crate::kernel::Kernel;
-use crate::outcome::SysResult;
+use crate::outcome::{Stop, SysResult};
 use crate::task::Thread;
 use crate::user::{Sink, Source};
 use alloc::collections::BTreeMap;
@@ -19,6 +19,9 @@ const PAGE: u64 = PAGE_SIZE as u64;
 const SIZE_MAX: u64 = i64::MAX as u64;
 /// Bytes copied before other threads get a turn.
 const BATCH_MAX: usize = 1 << 20;
+
+/// Pages made before other threads get a turn.
+const PAGES_PER_TURN: usize = 4096;
 
 /// Where pages come from that were never touched.
 struct Backing {
@@ -128,7 +131,7 @@ impl Contents {
             match outcome {
                 Ok(()) => {}
                 // What was written so far stays written: that much is the answer.
-                Err(crate::outcome::Stop::Errno(_)) if done > 0 => return Ok(done),
+                Err(Stop::Errno(_)) if done > 0 => return Ok(done),
                 Err(stop) => return Err(stop),
             }
             at += step as u64;
@@ -185,12 +188,22 @@ impl Contents {
         keep: bool,
     ) -> SysResult<()> {
         let end = offset.checked_add(length).filter(|end| *end <= SIZE_MAX).ok_or(Errno::EFBIG)?;
-        let pages = length.div_ceil(PAGE);
-        if pages > self.kernel.machine.counts().free as u64 {
+        let range = offset / PAGE..end.div_ceil(PAGE);
+        let present = self.state.lock().frames.range(range.clone()).count() as u64;
+        if range.end - range.start - present > self.kernel.machine.counts().free as u64 {
             return Err(Errno::ENOSPC.into());
         }
-        for index in offset / PAGE..end.div_ceil(PAGE) {
+        let mut made = 0;
+        for index in range {
+            if self.state.lock().frames.contains_key(&index) {
+                continue;
+            }
+            if made == PAGES_PER_TURN {
+                // The next attempt finds these present.
+                return Err(Stop::Turn);
+            }
             self.writable(by, index)?;
+            made += 1;
         }
         if !keep {
             let mut state = self.state.lock();
@@ -203,16 +216,47 @@ impl Contents {
     pub(crate) fn punch(&self, by: &Thread, offset: u64, length: u64) -> SysResult<()> {
         let end = offset.saturating_add(length).min(self.size());
         let mut at = offset;
-        while at < end {
+        while let Some(page) = self.next_page(at / PAGE) {
+            at = at.max(page * PAGE);
+            if at >= end {
+                break;
+            }
             let within = (at % PAGE) as usize;
-            let step = (PAGE_SIZE - within).min((end - at) as usize);
-            if self.present(by, at / PAGE)?.is_some() {
+            let step = (PAGE_SIZE - within).min(usize::try_from(end - at).unwrap_or(PAGE_SIZE));
+            if self.drop_whole(page, step) {
+                // Nobody maps it: it is a hole again.
+            } else if self.present(by, page)?.is_some() {
                 let frame = self.writable(by, at / PAGE)?;
                 self.kernel.machine.clear(frame, within..within + step);
             }
             at += step as u64;
         }
         Ok(())
+    }
+
+    /// The first page at or behind `page` that is not a hole.
+    fn next_page(&self, page: u64) -> Option<u64> {
+        let state = self.state.lock();
+        let backed = state.backing.as_ref().map_or(0, |backing| backing.size.div_ceil(PAGE));
+        if page < backed {
+            return Some(page);
+        }
+        state.frames.range(page..).next().map(|(next, _)| *next)
+    }
+
+    /// Gives the frame of a page back that is to be zero throughout, where nothing but the file
+    /// has it.
+    fn drop_whole(&self, page: u64, length: usize) -> bool {
+        let mut state = self.state.lock();
+        let backed = state.backing.as_ref().map_or(0, |backing| backing.size.div_ceil(PAGE));
+        let alone = |frame: &Frame| self.kernel.machine.references(*frame) == 1;
+        if length < PAGE_SIZE || page < backed || !state.frames.get(&page).is_some_and(alone) {
+            return false;
+        }
+        if let Some(frame) = state.frames.remove(&page) {
+            self.kernel.machine.release(frame);
+        }
+        true
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`.

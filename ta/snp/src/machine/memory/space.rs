@@ -213,13 +213,24 @@ impl Space for PagedSpace {
         }
         let mut tree = self.tree.lock();
         let mut result = Ok(());
-        for offset in (0..length).step_by(PAGE_SIZE) {
+        let mut offset = 0;
+        while offset < length {
             let source = from.start.wrapping_add(offset);
+            // A range may be far larger than what is there: over to the next leaf.
+            let Some(base) = tree.leaves(&(source..from.end)).next().map(|leaf| leaf.base()) else {
+                break;
+            };
+            if base > source {
+                offset = base.wrapping_sub(from.start);
+                continue;
+            }
+            let here = offset;
+            offset = offset.wrapping_add(PAGE_SIZE);
             let entry = tree.entry(source);
             if entry & HELD == 0 {
                 continue;
             }
-            let target = to.wrapping_add(offset);
+            let target = to.wrapping_add(here);
             result = tree.leaf(target).map(|leaf| leaf.set(target, entry));
             if result.is_err() {
                 break;
