@@ -149,6 +149,18 @@ CASE(clone3_writes_thread_ids_where_told)
     EXPECT_EXITED(pid, 0);
 }
 
+CASE(clone_that_tells_the_parent_makes_one_child)
+{
+    pid_t told = 0;
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_PARENT_SETTID, NULL, &told, NULL, NULL);
+    if (pid == 0) {
+        _exit(0);
+    }
+    EXPECT_EQ(told, pid);
+    EXPECT_EQ(waitpid(pid, NULL, 0), pid);
+    EXPECT_ERRNO(waitpid(-1, NULL, WNOHANG), ECHILD);
+}
+
 CASE(clone_refuses_senseless_flags)
 {
     EXPECT_ERRNO(syscall(SYS_clone, CLONE_SIGHAND | SIGCHLD, 0, 0, 0, 0), EINVAL);

@@ -174,6 +174,17 @@ impl Guest {
         }
     }
 
+    /// Stores `new` into an aligned word if it holds `old`, as one operation; returns what it held.
+    pub fn exchange_u32(&mut self, address: usize, old: u32, new: u32) -> u32 {
+        self.step();
+        loop {
+            match self.space.compare_exchange_u32(address, old, new) {
+                Ok(held) => return held,
+                Err(fault) => self.fault(fault),
+            }
+        }
+    }
+
     /// Raises a processor exception.
     pub fn raise(&mut self, exception: Exception) {
         self.trap(Trap::Exception(exception));
@@ -221,8 +232,7 @@ impl Guest {
             } else if let Some(Code::Handler(body)) = self.machine().code(at) {
                 self.handle(&*body);
             } else {
-                let address = at as usize;
-                self.send(Trap::PageFault { address, write: false, fetch: true });
+                self.send(self.space.fetch(at as usize));
             }
             self.resume();
         }

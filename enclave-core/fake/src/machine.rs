@@ -18,6 +18,8 @@ use strongroom_south::{
 
 /// Operations of guests after which a test is taken to hang.
 const OPERATIONS_MAX: u64 = 20_000_000;
+/// Traps of guests after which a test is taken to hang.
+const TRAPS_MAX: usize = 400_000;
 /// First address of made-up code: above what a linker uses.
 const CODE_START: u64 = 0x4000_0001;
 /// Between two addresses of made-up code; longer than a system call instruction.
@@ -188,7 +190,9 @@ impl Machine {
     }
 
     pub(crate) fn note(&self, event: fmt::Arguments<'_>) {
-        lock(&self.trace).push(event.to_string());
+        let mut trace = lock(&self.trace);
+        assert!(trace.len() < TRAPS_MAX, "the guests trap for ever: {event}");
+        trace.push(event.to_string());
     }
 
     /// Counts an operation of a guest; whether an interrupt comes before it.

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use strongroom_abi::arch::Registers;
-use strongroom_south::{BadState, Context, Exception, Space as _, Trap};
+use strongroom_south::{Answer, BadState, Context, Exception, Space as _, Trap};
 
 /// Stack of a coroutine's thread.
 const STACK_SIZE: usize = 512 * 1024;
@@ -142,19 +142,25 @@ impl Context for Processor {
         &mut self.registers
     }
 
-    fn enter(&mut self) -> (Trap, &mut Registers) {
+    fn enter(&mut self, answer: Answer<'_>) -> (Trap, &mut Registers) {
         let address = self.registers.instruction_pointer();
         if address >= self.space.user_end() {
             return (Trap::Exception(Exception::Protection), &mut self.registers);
         }
         let Some(coroutine) = self.coroutine() else {
-            let trap = Trap::PageFault { address, write: false, fetch: true };
+            let trap = self.space.fetch(address);
+            self.space.machine().note(format_args!("{trap:?}"));
             return (trap, &mut self.registers);
         };
-        let (trap, registers) = coroutine.run(self.registers);
-        self.registers = registers;
-        self.space.machine().note(format_args!("{trap:?} {:?}", registers.arguments()));
-        (trap, &mut self.registers)
+        loop {
+            let (trap, registers) = coroutine.run(self.registers);
+            self.registers = registers;
+            let arguments = registers.arguments();
+            self.space.machine().note(format_args!("{trap:?} {arguments:?}"));
+            if trap != Trap::SystemCall || !answer(&mut self.registers) {
+                return (trap, &mut self.registers);
+            }
+        }
     }
 
     fn thread_pointer(&mut self) -> u64 {

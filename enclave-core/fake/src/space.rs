@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use strongroom_south::{
-    Access, Context, Fault, Form, Frame, Mapped, OutOfMemory, PAGE_SIZE, Space as SouthSpace,
+    Access, Context, Exception, Fault, Form, Frame, Mapped, OutOfMemory, PAGE_SIZE,
+    Space as SouthSpace, Trap,
 };
 
 /// End of user space in the paged form: 47 bits, less one page.
@@ -78,6 +79,17 @@ impl Space {
             done += step;
         }
         Ok(())
+    }
+
+    /// What an instruction fetch leads to where no code is registered.
+    pub(crate) fn fetch(&self, address: usize) -> Trap {
+        match self.lookup(address) {
+            Some(mapped) if mapped.access.execute => Trap::Exception(Exception::IllegalInstruction),
+            Some(_) | None if self.form == Form::Paged => {
+                Trap::PageFault { address, write: false, fetch: true }
+            }
+            Some(_) | None => Trap::Exception(Exception::Protection),
+        }
     }
 
     fn aligned(address: usize, write: bool) -> Result<(), Fault> {

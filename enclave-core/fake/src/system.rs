@@ -16,7 +16,7 @@ pub const ENTRY: u64 = 0x40_0100;
 /// Path of that program.
 const PROGRAM: &str = "/bin/program";
 /// Rounds after which a system is taken to hang.
-const ROUNDS_MAX: usize = 1_000_000;
+const ROUNDS_MAX: usize = 100_000;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -105,11 +105,6 @@ impl Host {
         self.inner.lock().outbox.pop_front()
     }
 
-    /// Whether messages wait to be taken.
-    pub(crate) fn has_messages(&self) -> bool {
-        !self.inner.lock().outbox.is_empty()
-    }
-
     /// Files an answer under its ticket. Answers that nobody waits for are dropped.
     pub(crate) fn file_answer(&self, ticket: u64, message: &[u8]) {
         let queue = {

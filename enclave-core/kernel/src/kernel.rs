@@ -5,6 +5,7 @@ use crate::exec;
 use crate::fs::devices::{Console, Terminals};
 use crate::fs::image::Image;
 use crate::fs::locks::Locks;
+use crate::fs::text::TextUses;
 use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
 use crate::net::Network;
@@ -62,6 +63,7 @@ pub struct Kernel {
     pub(crate) processes: Processes,
     pub(crate) mounts: Mounts,
     pub(crate) locks: Locks,
+    pub(crate) text_uses: TextUses,
     pub(crate) futexes: Futexes,
     pub(crate) net: Network,
     pub(crate) manifest: Manifest,
@@ -70,7 +72,6 @@ pub struct Kernel {
     /// Unlike that of any other run.
     pub(crate) boot_id: [u8; 16],
     image: Once<Arc<Image>>,
-    record: (u64, [u8; 32]),
     numbers: AtomicU64,
     devices: AtomicU64,
     /// Added to the monotonic clock to give the wall clock.
@@ -111,6 +112,7 @@ impl Kernel {
             processes: Processes::default(),
             mounts: Mounts::default(),
             locks: Locks::new(scheduler),
+            text_uses: TextUses::default(),
             futexes: Futexes::new(scheduler),
             net: Network::default(),
             manifest: record.manifest,
@@ -118,7 +120,6 @@ impl Kernel {
             terminals: Terminals::default(),
             boot_id,
             image: Once::new(),
-            record: (record.image_blocks, record.root_digest),
             numbers: AtomicU64::new(1),
             devices: AtomicU64::new(1),
             wall_offset_ns: AtomicI64::new(0),
@@ -209,11 +210,6 @@ impl Kernel {
     /// The measured root image.
     pub(crate) fn image(&self) -> Result<Arc<Image>, Errno> {
         self.image.get().cloned().ok_or(Errno::EIO)
-    }
-
-    /// Digest and blocks of the root image.
-    pub(crate) const fn image_record(&self) -> (u64, [u8; 32]) {
-        self.record
     }
 
     /// The monotonic clock.

@@ -42,7 +42,10 @@ fn bad_pointers_are_efault_for_reads_writes_and_paths() {
             let fault = Err(Errno::EFAULT);
             assert_eq!(guest.try_call(Sysno::Write, [1, address, 9]), fault, "{address:#x}");
             assert_eq!(guest.try_call(Sysno::Read, [reader, address, 9]), fault);
-            assert_eq!(guest.try_call(Sysno::Openat, [0usize.wrapping_sub(100), address, 0]), fault);
+            assert_eq!(
+                guest.try_call(Sysno::Openat, [0usize.wrapping_sub(100), address, 0]),
+                fault
+            );
             assert_eq!(guest.try_call(Sysno::Pipe2, [address, 0]), fault);
             if address != 0 {
                 assert_eq!(guest.try_call(Sysno::ClockGettime, [1, address]), fault);

@@ -141,7 +141,7 @@ fn every_truncation_of_a_program_is_refused() {
 #[test]
 fn headers_that_lie_are_refused() {
     type Change = fn(&mut Elf);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 11] = [
         ("another machine", |elf| elf.machine = 40),
         ("a relocatable file", |elf| elf.kind = 1),
         ("no program headers", |elf| elf.header_count = Some(0)),
@@ -153,21 +153,26 @@ fn headers_that_lie_are_refused() {
         ("a segment behind user space", |elf| elf.segments[1].address = 1 << 63),
         ("a segment that wraps", |elf| elf.segments[1].memory_size = u64::MAX - 0x1000),
         ("more file than memory", |elf| elf.segments[0].memory_size = 1),
-        ("a segment outside the file", |elf| {
-            elf.segments[1].offset += 1 << 32;
-        }),
     ];
     for form in FORMS {
         for (what, change) in changes {
             refused(form, what, &damaged(change), "not a program");
         }
+        // As on Linux it is mapped first; filling up its last page fails.
+        let outside = damaged(|elf| elf.segments[1].offset += 1 << 32);
+        refused(form, "a segment outside the file", &outside, "cannot be executed");
         refused(
             form,
             "an offset that does not match its address",
             &damaged(|elf| elf.segments[1].address += 8),
             "not a program",
         );
-        refused(form, "the null page", &damaged(|elf| elf.segments[0].address = 0), "not a program");
+        refused(
+            form,
+            "the null page",
+            &damaged(|elf| elf.segments[0].address = 0),
+            "not a program",
+        );
         refused(form, "an entry outside", &damaged(|elf| elf.entry = 1 << 63), "not a program");
     }
 }
@@ -182,7 +187,7 @@ fn no_byte_of_the_headers_can_hurt() {
             program[position] = value;
             let report = run_file(Form::Paged, &program);
             assert!(
-                matches!(report.ending, Ending::Exit(0 | 126 | 139)),
+                matches!(report.ending, Ending::Exit(0 | 126 | 127 | 132 | 139)),
                 "byte {position} = {value:#x}: {report:?}"
             );
         }
@@ -190,9 +195,15 @@ fn no_byte_of_the_headers_can_hurt() {
 }
 
 #[test]
-fn an_entry_without_code_ends_with_a_segmentation_fault() {
-    let report = run_file(Form::Paged, &damaged(|elf| elf.entry = ENTRY + 16));
-    assert_eq!(report.ending, Ending::Exit(128 + 11));
+fn an_entry_without_code_ends_with_a_signal() {
+    for form in FORMS {
+        let report = run_file(form, &damaged(|elf| elf.entry = ENTRY + 16));
+        assert_eq!(report.ending, Ending::Exit(128 + 4), "no instruction");
+        let report = run_file(form, &damaged(|elf| elf.entry = 0x1000));
+        assert_eq!(report.ending, Ending::Exit(128 + 11), "no page");
+    }
+    let report = run_file(Form::Paged, &damaged(|elf| elf.entry = Elf::DATA));
+    assert_eq!(report.ending, Ending::Exit(128 + 11), "not executable");
 }
 
 #[test]
@@ -204,10 +215,14 @@ fn what_is_not_there_or_not_executable_is_told_apart() {
     let circle = ImageBuilder::default().symlink("/bin/program", "program");
     let below = ImageBuilder::default().file("/bin", 0o755, b"");
     for form in FORMS {
-        for (image, status) in
-            [(&nothing, 127), (&plain, 126), (&directory, 126), (&dangling, 127), (&circle, 126),
-             (&below, 127)]
-        {
+        for (image, status) in [
+            (&nothing, 127),
+            (&plain, 126),
+            (&directory, 126),
+            (&dangling, 127),
+            (&circle, 126),
+            (&below, 127),
+        ] {
             let report = run_image(form, image);
             assert_eq!(report.ending, Ending::Exit(status), "{report:?}");
             assert_eq!(report.log.len(), 1, "one line says why: {report:?}");
@@ -262,9 +277,11 @@ fn bad_interpreter_paths_are_refused() {
             refused(form, &format!("{} bytes", path.len()), &program, "");
         }
         let program = Elf::program(ENTRY, b"").with_interpreter(b"/bin/text\0").bytes();
-        let image = ImageBuilder::default()
-            .file("/bin/program", 0o755, &program)
-            .file("/bin/text", 0o755, &[b'x'; 200]);
+        let image = ImageBuilder::default().file("/bin/program", 0o755, &program).file(
+            "/bin/text",
+            0o755,
+            &[b'x'; 200],
+        );
         assert_eq!(run_image(form, &image).status(), 126);
     }
 }
@@ -273,9 +290,11 @@ fn bad_interpreter_paths_are_refused() {
 fn scripts_run_their_interpreter_but_not_for_ever() {
     let program = Elf::program(ENTRY, b"").bytes();
     for form in FORMS {
-        let image = ImageBuilder::default()
-            .file("/bin/sh", 0o755, &program)
-            .file("/bin/program", 0o755, b"#! /bin/sh -x  y \nexit\n");
+        let image = ImageBuilder::default().file("/bin/sh", 0o755, &program).file(
+            "/bin/program",
+            0o755,
+            b"#! /bin/sh -x  y \nexit\n",
+        );
         let mut system = SystemBuilder::new(form, &image).boot().unwrap();
         system.machine.program(ENTRY, |guest| {
             let stack = guest.stack_pointer();
@@ -322,7 +341,6 @@ fn exceptions_become_signals() {
             (Exception::Breakpoint, 5),
             (Exception::Protection, 11),
             (Exception::Alignment, 7),
-            (Exception::FloatingPoint, 8),
         ] {
             let report = System::run_program(form, move |guest| {
                 guest.raise(exception);
@@ -330,6 +348,25 @@ fn exceptions_become_signals() {
             });
             assert_eq!(report.ending, Ending::Exit(128 + signal), "{exception:?}");
         }
+        // Which one it was is read from the vector state, where none is pending here.
+        let report = System::run_program(form, |guest| {
+            guest.raise(Exception::FloatingPoint);
+            0
+        });
+        assert_eq!(report.ending, Ending::Exit(0));
+    }
+}
+
+/// The state of a fresh thread names no cause, and Linux then sends nothing.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_floating_point_exception_without_a_cause_is_passed_over() {
+    for form in FORMS {
+        let report = System::run_program(form, |guest| {
+            guest.raise(Exception::FloatingPoint);
+            5
+        });
+        assert_eq!(report.ending, Ending::Exit(5), "{form:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 //! Attributes: `stat(2)`, `statx(2)`, `chmod(2)`, `chown(2)`, `utimensat(2)`, `truncate(2)`, `access(2)`.
 
 use crate::calls::descriptors::{AT_FDCWD, base};
+use crate::fs::text::TextUse;
 use crate::fs::{Attributes, Change, Follow, Kind, OpenFlags, Place, Timestamp, walk};
 use crate::outcome::SysResult;
 use crate::table::{Row, row};
@@ -55,7 +56,7 @@ const AT_EMPTY_PATH: u32 = 0x1000;
 const AT_STATX_SYNC: u32 = 0x6000;
 const NS_PER_S: i64 = 1_000_000_000;
 /// Block size that programs are advised to use.
-const BLOCK_SIZE: u32 = 4096;
+const BLOCK_SIZE: u16 = 4096;
 
 /// Whether the caller may do `wanted` (4 read, 2 write, 1 execute or search).
 pub(crate) fn check_access(call: &Call<'_>, place: &Place, wanted: u32) -> SysResult<()> {
@@ -92,8 +93,7 @@ fn place_at(call: &Call<'_>, directory: i32, path: UserStr, flags: u32) -> SysRe
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
         return Ok(base);
     }
-    let follow =
-        if flags & AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
+    let follow = if flags & AT_SYMLINK_NOFOLLOW != 0 { Follow::No } else { Follow::Yes };
     walk(call.thread, &base, &path, follow)
 }
 
@@ -189,7 +189,7 @@ fn statx(
     };
     let statx = Statx {
         mask: BASIC,
-        blksize: BLOCK_SIZE,
+        blksize: BLOCK_SIZE.into(),
         nlink: attributes.links,
         uid: attributes.uid,
         gid: attributes.gid,
@@ -362,11 +362,7 @@ fn change_owner(call: &Call<'_>, place: &Place, uid: u32, gid: u32) -> SysResult
 }
 
 /// Sets times; without any, both are now.
-fn set_times(
-    call: &Call<'_>,
-    place: &Place,
-    times: Option<[Option<Timestamp>; 2]>,
-) -> SysResult {
+fn set_times(call: &Call<'_>, place: &Place, times: Option<[Option<Timestamp>; 2]>) -> SysResult {
     check_writable_mount(place)?;
     let now = call.kernel.wall_ns();
     if times.is_some() {
@@ -471,14 +467,13 @@ fn truncate(call: &mut Call<'_>, path: UserStr, length: i64) -> SysResult {
     match place.inode.kind() {
         Kind::Directory => return Err(Errno::EISDIR.into()),
         Kind::Regular => {}
-        Kind::Symlink
-        | Kind::CharacterDevice
-        | Kind::BlockDevice
-        | Kind::Fifo
-        | Kind::Socket => return Err(Errno::EINVAL.into()),
+        Kind::Symlink | Kind::CharacterDevice | Kind::BlockDevice | Kind::Fifo | Kind::Socket => {
+            return Err(Errno::EINVAL.into());
+        }
     }
     check_access(call, &place, 2)?;
     check_writable_mount(&place)?;
+    let _writing = TextUse::write(call.kernel, place.inode.id())?;
     place.inode.change(call.thread, &Change { size: Some(size), ..Change::default() })?;
     Ok(0)
 }

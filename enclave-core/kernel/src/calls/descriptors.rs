@@ -5,6 +5,7 @@ use crate::calls::record_locks;
 use crate::fs::devices::open_device;
 use crate::fs::memory_fs::{MemoryFs, Node, Seals};
 use crate::fs::pipe::{Pipe, PipeEnd};
+use crate::fs::text::TextUse;
 use crate::fs::{
     Change, Descriptor, File, Follow, Inode, Kind, Make, NodeKind, OpenFile, OpenFlags, Parent,
     Place, proc_fs, walk, walk_parent,
@@ -28,11 +29,7 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Dup, dup(1), Full),
     row!(Dup2, dup2(2), Full),
     row!(Dup3, dup3(3), Full),
-    row!(
-        Fcntl,
-        fcntl(3),
-        Partial("no leases, no directory notification")
-    ),
+    row!(Fcntl, fcntl(3), Partial("no leases, no directory notification")),
     row!(Pipe, pipe(1), Full),
     row!(Pipe2, pipe2(2), Partial("no packet mode")),
     row!(MemfdCreate, memfd_create(2), Partial("no huge pages")),
@@ -141,11 +138,20 @@ fn open_path(
     if !created {
         check_open(call, &place, flags)?;
     }
+    let truncates = flags.contains(OpenFlags::TRUNCATE) && !created;
+    let writing = text_use(call, &place, flags.writable() || truncates)?;
     let file = open_inode(call, &place, flags)?;
-    if flags.contains(OpenFlags::TRUNCATE) && !created && place.inode.kind() == Kind::Regular {
+    if truncates && place.inode.kind() == Kind::Regular {
         place.inode.change(call.thread, &Change { size: Some(0), ..Change::default() })?;
     }
-    Ok(OpenFile::new(call.kernel, file, Some(place), flags))
+    let writing = writing.filter(|_| flags.writable());
+    Ok(OpenFile::writing(call.kernel, file, Some(place), flags, writing))
+}
+
+/// Keeps a regular file that is to be changed from being run meanwhile.
+fn text_use(call: &Call<'_>, place: &Place, changes: bool) -> Result<Option<TextUse>, Errno> {
+    let regular = place.inode.kind() == Kind::Regular;
+    (changes && regular).then(|| TextUse::write(call.kernel, place.inode.id())).transpose()
 }
 
 fn follow(flags: OpenFlags) -> Follow {
@@ -186,7 +192,9 @@ fn open_temporary(
     let inode: Arc<dyn Inode> = node.fs().unnamed(mode & 0o7777 & !umask);
     let place = Place { mount: Arc::clone(&directory.mount), inode, entry: None };
     let file = open_inode(call, &place, flags)?;
-    Ok(OpenFile::new(call.kernel, file, Some(place), flags - OpenFlags::DIRECTORY))
+    let writing = text_use(call, &place, true)?;
+    let flags = flags - OpenFlags::DIRECTORY;
+    Ok(OpenFile::writing(call.kernel, file, Some(place), flags, writing))
 }
 
 /// Where an existing name must follow links, a dangling one names what is made.

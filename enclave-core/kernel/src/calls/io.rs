@@ -81,23 +81,13 @@ fn pwrite64(
     write_at(call, &open, offset, &mut Source::user(memory, buffer, count))
 }
 
-fn readv(
-    call: &mut Call<'_>,
-    descriptor: i32,
-    vector: UserPtr<Iovec>,
-    count: usize,
-) -> SysResult {
+fn readv(call: &mut Call<'_>, descriptor: i32, vector: UserPtr<Iovec>, count: usize) -> SysResult {
     let open = call.file(descriptor)?;
     let memory: &Memory = call.memory;
     read_file(call, &open, &mut Sink::vector(memory, vector, count)?)
 }
 
-fn writev(
-    call: &mut Call<'_>,
-    descriptor: i32,
-    vector: UserPtr<Iovec>,
-    count: usize,
-) -> SysResult {
+fn writev(call: &mut Call<'_>, descriptor: i32, vector: UserPtr<Iovec>, count: usize) -> SysResult {
     let open = call.file(descriptor)?;
     let memory: &Memory = call.memory;
     write_file(call, &open, &mut Source::vector(memory, vector, count)?)
@@ -188,11 +178,7 @@ pub(super) fn read_file(call: &mut Call<'_>, open: &OpenFile, to: &mut Sink<'_>)
 }
 
 /// Writes at the file offset, or at the end where the file appends, and moves it.
-pub(super) fn write_file(
-    call: &mut Call<'_>,
-    open: &OpenFile,
-    from: &mut Source<'_>,
-) -> SysResult {
+pub(super) fn write_file(call: &mut Call<'_>, open: &OpenFile, from: &mut Source<'_>) -> SysResult {
     open.check_writable()?;
     if !open.file.seekable() {
         return open.file.write(call, open, 0, from);

@@ -212,8 +212,7 @@ fn mremap(
     }
     let to = (flags & FIXED != 0).then_some(new);
     let limit = address_space_limit(call);
-    let start =
-        call.memory.remap(old, old_length, new_length, flags & MAY_MOVE != 0, to, limit)?;
+    let start = call.memory.remap(old, old_length, new_length, flags & MAY_MOVE != 0, to, limit)?;
     if !call.memory.is_paged() && new_length > old_length {
         let (kept, wanted) = (page_up(old_length), page_up(new_length));
         let (kept, wanted) = (kept.ok_or(Errno::ENOMEM)?, wanted.ok_or(Errno::ENOMEM)?);

@@ -321,12 +321,7 @@ fn link_text(call: &Call<'_>, link: &Place) -> SysResult<Vec<u8>> {
     }
 }
 
-fn getdents64(
-    call: &mut Call<'_>,
-    descriptor: i32,
-    buffer: usize,
-    size: usize,
-) -> SysResult {
+fn getdents64(call: &mut Call<'_>, descriptor: i32, buffer: usize, size: usize) -> SysResult {
     const HEAD: usize = 19;
     /// Cursor values of `.` and `..`; those of entries start behind.
     const SPECIAL: u64 = 2;
@@ -387,8 +382,7 @@ impl Listing {
 
 fn getcwd(call: &mut Call<'_>, buffer: UserPtr<u8>, size: usize) -> SysResult {
     let working = call.thread.process.fs().working();
-    let mut path =
-        path_of(call.thread, &working).unwrap_or_else(|| b"(unreachable)/".to_vec());
+    let mut path = path_of(call.thread, &working).unwrap_or_else(|| b"(unreachable)/".to_vec());
     if path.ends_with(b" (deleted)") {
         return Err(Errno::ENOENT.into());
     }

@@ -85,8 +85,8 @@ fn clone3(call: &mut Call<'_>, arguments: UserPtr<CloneArgs>, size: usize) -> Sy
     let mut bytes = [0; size_of::<CloneArgs>()];
     let given = bytes.get_mut(..size).ok_or(Errno::EINVAL)?;
     call.memory.space().copy_in(arguments.address(), given)?;
-    let arguments = <CloneArgs as zerocopy::FromBytes>::read_from_bytes(&bytes)
-        .map_err(|_| Errno::EINVAL)?;
+    let arguments =
+        <CloneArgs as zerocopy::FromBytes>::read_from_bytes(&bytes).map_err(|_| Errno::EINVAL)?;
     let flags = CloneFlags::from_bits(arguments.flags).ok_or(Errno::EINVAL)?;
     let exit_signal = u8::try_from(arguments.exit_signal).map_err(|_| Errno::EINVAL)?;
     let bad_stack = (arguments.stack == 0) != (arguments.stack_size == 0);
@@ -169,12 +169,7 @@ fn execveat(
 }
 
 /// The path that a script's interpreter is given.
-fn shown_path(
-    call: &Call<'_>,
-    directory: i32,
-    name: &[u8],
-    _place: &Place,
-) -> SysResult<Vec<u8>> {
+fn shown_path(call: &Call<'_>, directory: i32, name: &[u8], _place: &Place) -> SysResult<Vec<u8>> {
     if directory == super::descriptors::AT_FDCWD || name.starts_with(b"/") {
         return Ok(name.to_vec());
     }

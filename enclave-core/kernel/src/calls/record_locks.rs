@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Advisory locks: `fcntl(2)` record locks and `flock(2)`.
 
-use crate::fs::locks::{Lock, Owner};
+use crate::fs::locks::{Lock, NotTaken, Owner};
 use crate::fs::{InodeId, OpenFile};
 use crate::outcome::SysResult;
 use crate::table::{Row, row};
@@ -57,12 +57,25 @@ pub(super) fn control(
     if matches!(command, F_GETLK | F_OFD_GETLK) {
         return report(call, inode, &lock, request, pointer);
     }
-    if exclusive { open.check_writable()? } else { open.check_readable()? }
+    if exclusive {
+        open.check_writable()?
+    } else {
+        open.check_readable()?
+    }
     let waits = matches!(command, F_SETLKW | F_OFD_SETLKW);
+    if call.progress.woken {
+        call.kernel.locks.forget(call.thread.key);
+    }
     match call.kernel.locks.acquire(inode, lock) {
         Ok(()) => Ok(0),
-        Err(changed) if waits => call.sleep_on(&changed),
-        Err(_) => Err(Errno::EAGAIN.into()),
+        Err(NotTaken::Full) => Err(Errno::ENOLCK.into()),
+        Err(NotTaken::Conflict(changed)) if waits => {
+            if command == F_SETLKW && !call.kernel.locks.wait(call.thread.key, inode, lock) {
+                return Err(Errno::EDEADLK.into());
+            }
+            call.sleep_on(&changed)
+        }
+        Err(NotTaken::Conflict(_)) => Err(Errno::EAGAIN.into()),
     }
 }
 
@@ -128,7 +141,8 @@ fn flock(call: &mut Call<'_>, descriptor: i32, operation: u32) -> SysResult {
     let lock = Lock { owner, exclusive, start: 0, end: u64::MAX };
     match call.kernel.locks.acquire(inode, lock) {
         Ok(()) => Ok(0),
-        Err(_) if operation & NONBLOCK != 0 => Err(Errno::EAGAIN.into()),
-        Err(changed) => call.sleep_on(&changed),
+        Err(NotTaken::Full) => Err(Errno::ENOLCK.into()),
+        Err(NotTaken::Conflict(_)) if operation & NONBLOCK != 0 => Err(Errno::EAGAIN.into()),
+        Err(NotTaken::Conflict(changed)) => call.sleep_on(&changed),
     }
 }

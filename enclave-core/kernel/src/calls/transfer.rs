@@ -11,10 +11,8 @@ use crate::user::{Sink, Source, UserPtr};
 use alloc::sync::Arc;
 use strongroom_abi::Errno;
 
-pub(crate) const CALLS: &[Row] = &[
-    row!(Sendfile, sendfile(4), Full),
-    row!(CopyFileRange, copy_file_range(6), Full),
-];
+pub(crate) const CALLS: &[Row] =
+    &[row!(Sendfile, sendfile(4), Full), row!(CopyFileRange, copy_file_range(6), Full)];
 
 /// Bytes moved at once.
 const STEP: usize = 64 * 1024;

@@ -12,10 +12,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use strongroom_abi::{Errno, Rusage, SignalInfo, Timeval};
 
-pub(crate) const CALLS: &[Row] = &[
-    row!(Wait4, wait4(4), Full),
-    row!(Waitid, waitid(5), Full),
-];
+pub(crate) const CALLS: &[Row] = &[row!(Wait4, wait4(4), Full), row!(Waitid, waitid(5), Full)];
 
 bitflags::bitflags! {
     /// `W*` of `wait(2)`.

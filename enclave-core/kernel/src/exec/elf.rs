@@ -16,9 +16,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use goblin::elf::header::{ET_DYN, ET_EXEC, Header};
-use goblin::elf::program_header::{
-    PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader,
-};
+use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader};
 use strongroom_abi::{Errno, arch};
 use strongroom_south::PAGE_SIZE;
 
@@ -144,8 +142,7 @@ fn parse(call: &mut Call<'_>, program: &Program<'_>) -> SysResult<Parsed> {
         goblin::container::Container::Big,
         goblin::container::Endian::Little,
     );
-    let segments =
-        ProgramHeader::parse(&table, 0, count, context).map_err(|_| Errno::ENOEXEC)?;
+    let segments = ProgramHeader::parse(&table, 0, count, context).map_err(|_| Errno::ENOEXEC)?;
     Ok(Parsed { header, segments })
 }
 
@@ -154,8 +151,7 @@ fn interpreter_path(
     program: &Program<'_>,
     parsed: &Parsed,
 ) -> SysResult<Option<Vec<u8>>> {
-    let Some(segment) = parsed.segments.iter().find(|segment| segment.p_type == PT_INTERP)
-    else {
+    let Some(segment) = parsed.segments.iter().find(|segment| segment.p_type == PT_INTERP) else {
         return Ok(None);
     };
     let length = usize::try_from(segment.p_filesz).map_err(|_| Errno::ENOEXEC)?;
@@ -254,12 +250,15 @@ impl Object<'_, '_> {
             page_up(file_end).ok_or(Errno::ENOEXEC)?
         };
         if mapped_end > start {
-            let backing =
-                Backing::File { pages: Arc::clone(&self.pages), offset, shared: false };
+            let backing = Backing::File { pages: Arc::clone(&self.pages), offset, shared: false };
             self.map(start, mapped_end - start, protection, backing, Some(&self.name))?;
         }
         if end > mapped_end {
             let length = end - mapped_end;
+            if length / PAGE_SIZE > self.call.kernel.machine.counts().total {
+                // More than there could ever be.
+                return Err(Errno::ENOMEM.into());
+            }
             self.map(mapped_end, length, protection, Backing::Anonymous, None)?;
         }
         if zeroes && file_end > mapped_end {
@@ -295,7 +294,12 @@ impl Object<'_, '_> {
         protection: Protection,
     ) -> SysResult<()> {
         let machine = self.call.kernel.machine;
-        let source = self.pages.page(self.call.thread, index, false)?;
+        let source =
+            self.pages.page(self.call.thread, index, false).map_err(|stop| match stop {
+                // Behind the end of the file.
+                Stop::Errno(Errno::EFAULT) => Stop::Errno(Errno::ENOEXEC),
+                Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn => stop,
+            })?;
         let copy = self.call.kernel.allocate_frame();
         if let Ok(copy) = copy {
             machine.duplicate(source, copy);
@@ -324,8 +328,7 @@ fn headers_address(parsed: &Parsed, placed: &Placed) -> usize {
         Some(segment) => segment.p_vaddr,
         None => loadable(parsed)
             .find(|segment| {
-                table >= segment.p_offset
-                    && table - segment.p_offset < segment.p_filesz
+                table >= segment.p_offset && table - segment.p_offset < segment.p_filesz
             })
             .map_or(0, |segment| segment.p_vaddr.wrapping_add(table - segment.p_offset)),
     };

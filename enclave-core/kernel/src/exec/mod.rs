@@ -11,10 +11,11 @@ mod workload;
 
 pub(crate) use workload::start_workload;
 
+use crate::fs::text::TextUse;
 use crate::fs::{File, Follow, Kind, OpenFile, OpenFlags, Place, walk};
 use crate::memory::Memory;
 use crate::outcome::SysResult;
-use crate::signal::STACK_DISABLED;
+use crate::signal::{SIGCHLD, STACK_DISABLED};
 use crate::task::{Call, Thread};
 use crate::user::Sink;
 use alloc::boxed::Box;
@@ -58,6 +59,7 @@ struct Program<'a> {
     by: &'a Arc<Thread>,
     place: Place,
     file: Arc<dyn File>,
+    text: Arc<TextUse>,
 }
 
 /// Loads the program at `place`. `path` is how the caller named it.
@@ -118,7 +120,8 @@ fn open<'a>(call: &mut Call<'a>, place: Place) -> SysResult<Program<'a>> {
         return Err(Errno::EACCES.into());
     }
     let file = Arc::clone(&place.inode).open(call, &place, OpenFlags::empty())?;
-    Ok(Program { by: call.thread, place, file })
+    let text = Arc::new(TextUse::run(call.kernel, place.inode.id())?);
+    Ok(Program { by: call.thread, place, file, text })
 }
 
 impl Program<'_> {
@@ -142,6 +145,7 @@ fn load(
     strings: &Arguments,
 ) -> SysResult<Box<NewImage>> {
     let memory = Memory::for_program(call.memory)?;
+    memory.keep_text(Arc::clone(&program.text));
     let loaded = elf::load(call, program, &memory)?;
     let registers = stack::build(call.thread, &memory, &loaded, path, strings)?;
     let mut context = memory.shared_space().new_context()?;
@@ -185,8 +189,7 @@ pub(crate) fn commit(thread: &Arc<Thread>, image: &NewImage) {
     process.timers.posix.lock().clear();
     thread.clear_child_tid.store(0, Ordering::Relaxed);
     thread.robust_list.store(0, Ordering::Relaxed);
-    thread.signals.lock().stack =
-        SignalStack { flags: STACK_DISABLED, ..SignalStack::default() };
+    thread.signals.lock().stack = SignalStack { flags: STACK_DISABLED, ..SignalStack::default() };
     thread.name.lock().clone_from(&image.name);
     *process.executable.lock() = Some(image.executable.clone());
     {
@@ -201,6 +204,7 @@ pub(crate) fn commit(thread: &Arc<Thread>, image: &NewImage) {
         credentials.sgid = credentials.egid;
     }
     process.set_memory(Some(Arc::clone(&image.memory)));
+    process.exit_signal.store(u32::from(SIGCHLD), Ordering::Relaxed);
     process.executed.store(true, Ordering::Release);
     process.released.wake();
 }

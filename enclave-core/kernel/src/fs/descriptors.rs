@@ -124,9 +124,8 @@ impl FileTable {
     /// Takes out what `execve` closes.
     pub(crate) fn take_close_on_exec(&self) -> Vec<Descriptor> {
         let mut slots = self.slots.lock();
-        let closing = slots.iter_mut().filter_map(|slot| {
-            slot.take_if(|descriptor| descriptor.close_on_exec)
-        });
+        let closing =
+            slots.iter_mut().filter_map(|slot| slot.take_if(|descriptor| descriptor.close_on_exec));
         closing.collect()
     }
 

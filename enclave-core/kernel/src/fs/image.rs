@@ -11,7 +11,7 @@ use crate::outcome::{Interrupt, Stop, SysResult};
 use crate::sync::WaitQueue;
 use crate::task::Thread;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use spin::Mutex;
@@ -27,6 +27,8 @@ use strongroom_wire::message::{Answer, Ask};
 pub(crate) const READ_AHEAD: u64 = 8;
 /// Metadata blocks kept: inode table and directories.
 const METADATA_MAX: usize = 256;
+/// Blocks remembered as refused.
+const REFUSED_MAX: usize = 4096;
 /// Longest symbolic link or directory of an image, in bytes.
 const METADATA_BYTES_MAX: u64 = 64 << 20;
 
@@ -49,7 +51,9 @@ struct State {
     metadata: BTreeMap<u64, Box<Block>>,
     fetches: Vec<Fetch>,
     superblock: Option<Superblock>,
-    reported: bool,
+    /// What the host has lied about once is not asked for again: a call that is attempted anew
+    /// meets the same answer.
+    refused: BTreeSet<u64>,
 }
 
 /// See the module's text.
@@ -119,8 +123,7 @@ impl Image {
             return Ok(superblock);
         }
         let block = self.block(by, 0, 1)?;
-        let superblock =
-            Superblock::decode(&block).map_err(|_| self.damaged("no superblock"))?;
+        let superblock = Superblock::decode(&block).map_err(|_| self.damaged("no superblock"))?;
         self.state.lock().superblock = Some(superblock);
         Ok(superblock)
     }
@@ -182,13 +185,10 @@ impl Image {
     }
 
     /// A block as the host gave it.
-    fn raw(
-        &self,
-        state: &mut State,
-        by: &Thread,
-        index: u64,
-        ahead: u64,
-    ) -> SysResult<Box<Block>> {
+    fn raw(&self, state: &mut State, by: &Thread, index: u64, ahead: u64) -> SysResult<Box<Block>> {
+        if state.refused.contains(&index) {
+            return Err(Errno::EIO.into());
+        }
         if let Some(block) = state.early.remove(&index) {
             return Ok(block);
         }
@@ -240,8 +240,11 @@ impl Image {
     }
 
     fn refused(&self, state: &mut State, what: &str, index: u64) -> Stop {
-        if !state.reported {
-            state.reported = true;
+        let first = state.refused.is_empty();
+        if state.refused.len() < REFUSED_MAX {
+            state.refused.insert(index);
+        }
+        if first {
             self.kernel.report(format_args!(
                 "image: wrong {what} {index}: not what was measured; reads of it fail with EIO"
             ));

@@ -178,9 +178,6 @@ pub(crate) enum RenameMode {
 
 /// Contents that can be mapped.
 pub(crate) trait Pages: Send + Sync {
-    /// Bytes at this moment.
-    fn size(&self) -> u64;
-
     /// The frame of page `index`, with a reference for the caller. With `write` the page is about
     /// to be changed through a shared mapping. Beyond the end: `EFAULT`, which a mapping reports
     /// as `SIGBUS`.

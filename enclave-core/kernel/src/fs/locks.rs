@@ -2,11 +2,22 @@
 //! Advisory locks: `flock(2)`, and `fcntl(2)` record locks of processes and open files.
 
 use crate::fs::InodeId;
-use crate::sync::{Scheduler, WaitQueue};
+use crate::sync::{Scheduler, ThreadKey, WaitQueue};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use spin::Mutex;
+
+/// Most locks on one file: whoever takes every other byte is stopped.
+const FILE_LOCKS_MAX: usize = 8192;
+
+/// Why a lock was not taken.
+pub(crate) enum NotTaken {
+    /// Another is in the way; the queue is woken when the file's locks change.
+    Conflict(Arc<WaitQueue>),
+    /// There are too many.
+    Full,
+}
 
 /// Who holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +61,24 @@ struct Locked {
     changed: Arc<WaitQueue>,
 }
 
+/// A thread that waits for a record lock of its process.
+struct Wait {
+    thread: ThreadKey,
+    inode: InodeId,
+    lock: Lock,
+}
+
 /// All locks of the kernel, by inode.
 pub(crate) struct Locks {
     scheduler: &'static Scheduler,
     files: Mutex<BTreeMap<InodeId, Locked>>,
+    waits: Mutex<Vec<Wait>>,
 }
 
 impl Locks {
     /// None held.
     pub(crate) const fn new(scheduler: &'static Scheduler) -> Self {
-        Self { scheduler, files: Mutex::new(BTreeMap::new()) }
+        Self { scheduler, files: Mutex::new(BTreeMap::new()), waits: Mutex::new(Vec::new()) }
     }
 
     /// The first lock that stands in the way of `lock`.
@@ -68,16 +87,18 @@ impl Locks {
         files.get(&inode)?.held.iter().find(|held| held.conflicts(lock)).copied()
     }
 
-    /// Takes a lock, changing what its owner held in the range; or says which queue is woken when
-    /// the inode's locks change.
-    pub(crate) fn acquire(&self, inode: InodeId, lock: Lock) -> Result<(), Arc<WaitQueue>> {
+    /// Takes a lock, changing what its owner held in the range.
+    pub(crate) fn acquire(&self, inode: InodeId, lock: Lock) -> Result<(), NotTaken> {
         let mut files = self.files.lock();
         let file = files.entry(inode).or_insert_with(|| Locked {
             held: Vec::new(),
             changed: Arc::new(WaitQueue::new(self.scheduler)),
         });
         if file.held.iter().any(|held| held.conflicts(&lock)) {
-            return Err(Arc::clone(&file.changed));
+            return Err(NotTaken::Conflict(Arc::clone(&file.changed)));
+        }
+        if file.held.len() >= FILE_LOCKS_MAX {
+            return Err(NotTaken::Full);
         }
         cut(&mut file.held, lock.owner, lock.start, lock.end);
         file.held.push(lock);
@@ -85,6 +106,39 @@ impl Locks {
         drop(files);
         changed.wake(); // a downgrade may let others in
         Ok(())
+    }
+
+    /// Notes that a thread waits for a record lock of its process. `false` where it would wait for
+    /// itself: whoever is in the way waits for this process, perhaps through others.
+    pub(crate) fn wait(&self, thread: ThreadKey, inode: InodeId, lock: Lock) -> bool {
+        let files = self.files.lock();
+        let mut waits = self.waits.lock();
+        let in_way = |inode: InodeId, lock: Lock| {
+            let held = files.get(&inode).map_or(&[][..], |file| &file.held);
+            held.iter().filter(move |held| held.conflicts(&lock)).map(|held| held.owner)
+        };
+        let mut owners: Vec<Owner> = in_way(inode, lock).collect();
+        let mut next = 0;
+        while let Some(owner) = owners.get(next).copied() {
+            next += 1;
+            if owner == lock.owner {
+                return false;
+            }
+            for wait in waits.iter().filter(|wait| wait.lock.owner == owner) {
+                for further in in_way(wait.inode, wait.lock) {
+                    if !owners.contains(&further) {
+                        owners.push(further);
+                    }
+                }
+            }
+        }
+        waits.push(Wait { thread, inode, lock });
+        true
+    }
+
+    /// A thread waits no more.
+    pub(crate) fn forget(&self, thread: ThreadKey) {
+        self.waits.lock().retain(|wait| wait.thread != thread);
     }
 
     /// Releases what an owner holds in a range.
@@ -133,3 +187,6 @@ fn cut(held: &mut Vec<Lock>, owner: Owner, start: u64, end: u64) {
     });
     held.append(&mut pieces);
 }
+
+#[cfg(test)]
+mod tests;

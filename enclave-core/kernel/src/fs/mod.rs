@@ -27,6 +27,7 @@ pub(crate) mod pipe;
 pub(crate) mod proc_fs;
 pub(crate) mod signalfd;
 pub(crate) mod sys_fs;
+pub(crate) mod text;
 pub(crate) mod timerfd;
 
 pub(crate) use descriptors::{Descriptor, FileTable};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Open file descriptions (`open(2)`): what descriptors share after `dup` and `fork`.
 
+use crate::fs::text::TextUse;
 use crate::fs::{Attributes, File, Place};
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
@@ -72,6 +73,8 @@ pub(crate) struct OpenFile {
     pub(crate) file: Arc<dyn File>,
     /// Where it was found, if it was opened by name.
     pub(crate) place: Option<Place>,
+    /// Keeps a file that is open for writing from being run.
+    _writing: Option<TextUse>,
     flags: AtomicU32,
     offset: Mutex<u64>,
     /// Unlike any other of this kernel: names the owner of `flock(2)` and OFD locks.
@@ -89,9 +92,21 @@ impl OpenFile {
         place: Option<Place>,
         flags: OpenFlags,
     ) -> Arc<Self> {
+        Self::writing(kernel, file, place, flags, None)
+    }
+
+    /// As [`OpenFile::new`], for a file that was found by its name.
+    pub(crate) fn writing(
+        kernel: &'static Kernel,
+        file: Arc<dyn File>,
+        place: Option<Place>,
+        flags: OpenFlags,
+        writing: Option<TextUse>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             file,
             place,
+            _writing: writing,
             flags: AtomicU32::new((flags - OpenFlags::OPENING).bits()),
             offset: Mutex::new(0),
             number: kernel.next_number(),

@@ -46,9 +46,9 @@ impl File for PidFd {
         match *self.process.state.lock() {
             ProcessState::Zombie(_) => Ready::READ,
             ProcessState::Gone => Ready::READ | Ready::HANGUP,
-            ProcessState::Running
-            | ProcessState::Stopped { .. }
-            | ProcessState::Continued => Ready::empty(),
+            ProcessState::Running | ProcessState::Stopped { .. } | ProcessState::Continued => {
+                Ready::empty()
+            }
         }
     }
 

@@ -229,7 +229,8 @@ impl Areas {
     pub(crate) fn remove(&mut self, range: &Range<usize>) -> Vec<(Range<usize>, Area)> {
         self.split(range.start);
         self.split(range.end);
-        let starts: Vec<usize> = self.entries.range(range.clone()).map(|(start, _)| *start).collect();
+        let starts: Vec<usize> =
+            self.entries.range(range.clone()).map(|(start, _)| *start).collect();
         let mut removed = Vec::with_capacity(starts.len());
         for start in starts {
             if let Some(entry) = self.entries.remove(&start) {
@@ -268,3 +269,6 @@ impl Areas {
         self.entries.insert(at, tail);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,7 @@
 //! Changing what is mapped: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`.
 
 use crate::memory::{
-    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, SharedWriter, checked_range,
-    page_up,
+    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, SharedWriter, checked_range, page_up,
 };
 use crate::outcome::SysResult;
 use alloc::string::String;
@@ -104,9 +103,8 @@ impl Memory {
         let covered = state.areas.covered_from(range.start).min(range.end);
         let complete = covered == range.end;
         let range = range.start..covered;
-        let forbidden = |area: &Area| {
-            area.never_writable() && protection.contains(Protection::WRITE)
-        };
+        let forbidden =
+            |area: &Area| area.never_writable() && protection.contains(Protection::WRITE);
         if state.areas.within(&range).iter().any(|(_, area)| forbidden(area)) {
             return Err(Errno::EACCES.into());
         }
@@ -158,9 +156,8 @@ impl Memory {
         limit: u64,
     ) -> SysResult {
         let new_length = page_up(new_length).filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
-        let old = checked_range(self.space(), start, old_length).map_err(|errno| {
-            if errno == Errno::EINVAL { errno } else { Errno::EFAULT }
-        })?;
+        let old = checked_range(self.space(), start, old_length)
+            .map_err(|errno| if errno == Errno::EINVAL { errno } else { Errno::EFAULT })?;
         let (found, area) = {
             let state = self.state.lock();
             let (found, area) = state.areas.find(start).ok_or(Errno::EFAULT)?;
@@ -273,4 +270,3 @@ impl super::Areas {
         }
     }
 }
-

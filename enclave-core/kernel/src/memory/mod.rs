@@ -14,11 +14,12 @@ pub(crate) use fault::BadAccess;
 pub(crate) use mapping::{MapRequest, Placement};
 
 use crate::fs::InodeId;
+use crate::fs::text::TextUse;
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
 use alloc::sync::Arc;
 use core::ops::Range;
-use spin::Mutex;
+use spin::{Mutex, Once};
 use strongroom_abi::Errno;
 use strongroom_south::{Form, Machine, PAGE_SIZE, Space};
 
@@ -69,6 +70,8 @@ pub(crate) struct Memory {
     space: Arc<dyn Space>,
     user_end: usize,
     state: Mutex<State>,
+    /// The program is not to be written while it runs here.
+    text: Once<Arc<TextUse>>,
 }
 
 impl Memory {
@@ -78,7 +81,7 @@ impl Memory {
         let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
         let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
         let user_end = space.user_end();
-        Ok(Self { kernel, space, user_end, state })
+        Ok(Self { kernel, space, user_end, state, text: Once::new() })
     }
 
     /// The address space of a new program: one beside `current`, or on a flat machine, which has
@@ -93,6 +96,11 @@ impl Memory {
         // An earlier attempt may have stopped half-way.
         current.unmap(0, current.space.user_end())?;
         Ok(Arc::clone(current))
+    }
+
+    /// Keeps a program's file from being written as long as this lives.
+    pub(crate) fn keep_text(&self, text: Arc<TextUse>) {
+        self.text.call_once(|| text);
     }
 
     /// The platform's side of it.
@@ -135,7 +143,9 @@ impl Memory {
         }
         let layout = state.layout;
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
-        Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state })
+        let text =
+            self.text.get().map_or_else(Once::new, |text| Once::initialized(Arc::clone(text)));
+        Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state, text })
     }
 
     /// Landmarks.
@@ -146,11 +156,6 @@ impl Memory {
     /// Changes landmarks.
     pub(crate) fn change_layout(&self, change: impl FnOnce(&mut Layout)) {
         change(&mut self.state.lock().layout);
-    }
-
-    /// Bytes mapped.
-    pub(crate) fn mapped_bytes(&self) -> usize {
-        self.state.lock().areas.total()
     }
 
     /// Shows every area, lowest first.

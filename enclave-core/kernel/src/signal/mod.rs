@@ -58,7 +58,6 @@ pub(crate) mod code {
     pub(crate) const NO_DATA: i32 = 2;
     pub(crate) const MISALIGNED: i32 = 1;
     pub(crate) const INTEGER_DIVIDE: i32 = 1;
-    pub(crate) const FLOAT_INVALID: i32 = 7;
     pub(crate) const ILLEGAL_OPERAND: i32 = 2;
     pub(crate) const TRACE: i32 = 2;
 }
@@ -73,11 +72,8 @@ impl SignalSet {
     const STOPPING: Self = Self::of(SIGSTOP).with(SIGTSTP).with(SIGTTIN).with(SIGTTOU);
     const IGNORED_BY_DEFAULT: Self = Self::of(SIGCHLD).with(SIGCONT).with(SIGURG).with(SIGWINCH);
     /// Signals caused by an instruction, which are acted upon before others.
-    const SYNCHRONOUS: Self = Self::of(SIGSEGV)
-        .with(SIGBUS)
-        .with(SIGILL)
-        .with(SIGTRAP)
-        .with(SIGFPE);
+    const SYNCHRONOUS: Self =
+        Self::of(SIGSEGV).with(SIGBUS).with(SIGILL).with(SIGTRAP).with(SIGFPE);
 
     /// The set of one signal.
     pub(crate) const fn of(signal: u8) -> Self {
@@ -211,7 +207,10 @@ impl Pending {
     /// Adds an instance; a standard signal that is pending already stays as it is.
     pub(crate) fn add(&mut self, info: SignalInfo) {
         let signal = info.signo as u8;
-        if (self.set.has(signal) && signal < SIGRTMIN) || self.queue.len() >= QUEUE_MAX {
+        // A full queue keeps no standard signal out: `SIGKILL` has to get through.
+        let full =
+            if signal < SIGRTMIN { self.set.has(signal) } else { self.queue.len() >= QUEUE_MAX };
+        if full {
             return;
         }
         self.set = self.set.with(signal);
@@ -293,3 +292,6 @@ pub(crate) fn info_at(signal: u8, code: i32, address: usize) -> SignalInfo {
 pub(crate) fn info_kernel(signal: u8) -> SignalInfo {
     info_from(signal, code::KERNEL, 0, 0)
 }
+
+#[cfg(test)]
+mod tests;

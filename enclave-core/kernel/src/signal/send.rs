@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Sending signals.
 
-use crate::signal::{
-    Action, Pending, SIGCONT, SIGKILL, SIGSTOP, SignalSet, code, info_from,
-};
+use crate::signal::{Action, Pending, SIGCONT, SIGKILL, SIGSTOP, SignalSet, code, info_from};
 use crate::task::{ExitStatus, Process, ProcessState, Thread, Work};
 use alloc::sync::Arc;
 use strongroom_abi::SignalInfo;
@@ -37,7 +35,11 @@ pub(crate) fn send_to_thread(thread: &Arc<Thread>, info: SignalInfo) {
 }
 
 /// Sends a signal to every process of a group; returns how many there are.
-pub(crate) fn send_to_group(of: &'static crate::kernel::Kernel, group: u32, info: SignalInfo) -> usize {
+pub(crate) fn send_to_group(
+    of: &'static crate::kernel::Kernel,
+    group: u32,
+    info: SignalInfo,
+) -> usize {
     let members = of.processes.in_group(group);
     members.iter().for_each(|process| send_to_process(process, info));
     members.len()
@@ -150,9 +152,7 @@ fn notify(process: &Arc<Process>) {
     let pending = process.pending.lock().set();
     {
         let threads = process.threads.lock();
-        let unblocked = |thread: &&Arc<Thread>| {
-            pending.0 & !thread.signals.lock().mask.0 != 0
-        };
+        let unblocked = |thread: &&Arc<Thread>| pending.0 & !thread.signals.lock().mask.0 != 0;
         let main = threads.iter().find(|thread| thread.tid() == process.pid).filter(unblocked);
         if let Some(thread) = main.or_else(|| threads.iter().find(unblocked)) {
             thread.add_work(Work::SIGNAL);

@@ -26,7 +26,6 @@ pub(crate) struct ThreadKey {
 struct Slot {
     generation: u32,
     queued: bool,
-    /// Woken while it was being polled.
     task: Option<Task>,
 }
 
@@ -53,14 +52,8 @@ impl Scheduler {
             inner.slots.push(Slot::default());
             u32::try_from(inner.slots.len() - 1).unwrap_or(u32::MAX)
         };
-        let generation =
-            inner.slots.get(slot as usize).map_or(0, |slot| slot.generation);
+        let generation = inner.slots.get(slot as usize).map_or(0, |slot| slot.generation);
         ThreadKey { slot, generation }
-    }
-
-    /// Gives a reserved slot back without having spawned.
-    pub(crate) fn cancel(&self, key: ThreadKey) {
-        self.inner.lock().retire(key.slot);
     }
 
     /// Puts a task into its slot and makes it ready.

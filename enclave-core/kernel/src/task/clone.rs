@@ -59,9 +59,8 @@ pub(crate) struct CloneRequest {
 impl CloneRequest {
     fn check(&self) -> Result<(), Errno> {
         let flags = self.flags;
-        let needs = |one: CloneFlags, other: CloneFlags| {
-            !flags.contains(one) || flags.contains(other)
-        };
+        let needs =
+            |one: CloneFlags, other: CloneFlags| !flags.contains(one) || flags.contains(other);
         if !needs(CloneFlags::THREAD, CloneFlags::HANDLERS)
             || !needs(CloneFlags::HANDLERS, CloneFlags::MEMORY)
             || flags.contains(CloneFlags::CLEAR_HANDLERS | CloneFlags::HANDLERS)
@@ -83,6 +82,9 @@ pub(crate) fn clone(
     request.check()?;
     let flags = request.flags;
     let parent = &call.thread.process;
+    if flags.contains(CloneFlags::PARENT) && parent.pid == 1 {
+        return Err(Errno::EINVAL.into());
+    }
     check_process_limit(call)?;
     if flags.contains(CloneFlags::PARENT_SET_TID) {
         // Written before anything exists, so that a fault changes nothing.
@@ -208,7 +210,12 @@ fn child_process(
         handlers,
         credentials: parent.credentials.lock().clone(),
         limits: *parent.limits.lock(),
-        exit_signal: u32::from(request.exit_signal),
+        exit_signal: if flags.contains(CloneFlags::PARENT) {
+            // A sibling ends as its maker would: nobody chooses signals for its own parent.
+            parent.exit_signal.load(Ordering::Relaxed)
+        } else {
+            u32::from(request.exit_signal)
+        },
     };
     let adopter = if flags.contains(CloneFlags::PARENT) { parent.parent() } else { None };
     let adopter = adopter.unwrap_or_else(|| Arc::clone(parent));

@@ -21,6 +21,7 @@ const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
 /// wait on.
 pub(crate) fn end_thread(thread: &Arc<Thread>, memory: &Memory) {
     thread.kernel.futexes.forget(thread);
+    thread.kernel.locks.forget(thread.key);
     release_robust(thread, memory);
     let address = thread.clear_child_tid.swap(0, Ordering::Relaxed);
     if address != 0 {
@@ -163,6 +164,7 @@ fn reparent_children(process: &Arc<Process>) {
     let Some(guardian) = guardian else { return };
     for child in children {
         guardian.adopt(&child);
+        child.exit_signal.store(u32::from(SIGCHLD), Ordering::Relaxed);
         let signal = child.parent_death_signal.load(Ordering::Relaxed) as u8;
         if signal != 0 {
             let info = signal::info_from(signal, code::USER, process.pid, 0);
@@ -208,8 +210,7 @@ fn notify_parent(process: &Arc<Process>, status: ExitStatus) {
     let signal = process.exit_signal.load(Ordering::Relaxed) as u8;
     let action = parent.handlers.action(SIGCHLD);
     let unwanted = signal == SIGCHLD
-        && (action.handler == Action::IGNORE
-            || action.flags.contains(ActionFlags::NO_CHILD_WAIT));
+        && (action.handler == Action::IGNORE || action.flags.contains(ActionFlags::NO_CHILD_WAIT));
     if unwanted {
         reap(&parent, process);
     }

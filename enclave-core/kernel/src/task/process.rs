@@ -146,9 +146,8 @@ impl Process {
         parent: Option<&Arc<Self>>,
         inherited: Inherited,
     ) -> Arc<Self> {
-        let (group, session) = parent.map_or((pid, pid), |parent| {
-            (parent.group(), parent.session())
-        });
+        let (group, session) =
+            parent.map_or((pid, pid), |parent| (parent.group(), parent.session()));
         Arc::new(Self {
             kernel,
             pid,
@@ -329,20 +328,16 @@ impl Processes {
             let number = table.last;
             let in_use = table.threads.contains_key(&number)
                 || table.processes.contains_key(&number)
-                || table.processes.values().any(|process| {
-                    process.group() == number || process.session() == number
-                });
+                || table
+                    .processes
+                    .values()
+                    .any(|process| process.group() == number || process.session() == number);
             if !in_use {
                 table.threads.insert(number, Weak::new());
                 return Ok(number);
             }
         }
         Err(Errno::EAGAIN)
-    }
-
-    /// Gives a number back that was not used.
-    pub(crate) fn release(&self, number: u32) {
-        self.table.lock().threads.remove(&number);
     }
 
     /// Adds a process.
@@ -392,6 +387,9 @@ impl Processes {
     pub(crate) fn in_group(&self, group: u32) -> Vec<Arc<Process>> {
         let table = self.table.lock();
         let members = table.processes.values();
-        members.filter(|process| process.group() == group && !process.has_ended()).cloned().collect()
+        members
+            .filter(|process| process.group() == group && !process.has_ended())
+            .cloned()
+            .collect()
     }
 }

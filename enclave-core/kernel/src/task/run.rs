@@ -6,15 +6,15 @@ use crate::fs::FileTable;
 use crate::memory::{BadAccess, Memory};
 use crate::outcome::{Interrupt, Stop};
 use crate::signal::{self, Settled, code};
-use crate::sync::{Alarm, TimerKey};
+use crate::sync::Alarm;
 use crate::table;
 use crate::task::{Call, ExitStatus, Progress, Quick, Thread, Work, exit};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use core::future::poll_fn;
+use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::Poll;
-use strongroom_abi::Errno;
+use strongroom_abi::{Errno, arch};
 use strongroom_south::{Context, Exception, Trap};
 
 /// What a thread uses all the time, out of its locks.
@@ -56,8 +56,7 @@ impl Loaded {
     /// Stays in user mode and answers calls until one of them has to wait.
     fn stay(&mut self) -> Halt {
         while self.thread.work().is_empty() {
-            let quick =
-                Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
+            let quick = Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
             let (trap, registers) = self.context.enter(&mut |registers| {
                 let value = table::answer_at_once(registers.number(), &quick, registers);
                 if let Some(value) = value {
@@ -169,8 +168,14 @@ impl Loaded {
                     }
                 }
                 Stop::Sleep(interrupt) => {
-                    sleep(&self.thread, progress.deadline_ns).await;
-                    if let Some(restart) = self.interrupted(interrupt).await? {
+                    match progress.deadline_ns {
+                        None => Park::default().await,
+                        Some(deadline_ns) => sleep(&self.thread, deadline_ns).await,
+                    }
+                    if interrupt != Interrupt::Never
+                        && !self.thread.work().is_empty()
+                        && let Some(restart) = self.interrupted().await?
+                    {
                         if !self.completes(number, arguments, progress).await? {
                             let restart = restart && interrupt == Interrupt::Restart;
                             self.abandon(number, restart, progress.done);
@@ -245,13 +250,11 @@ impl Loaded {
 
     fn leave_queues(&self) {
         self.thread.kernel.futexes.forget(&self.thread);
+        self.thread.kernel.locks.forget(self.thread.key);
     }
 
     /// After a sleep: whether a handler has to be called, and if so whether it restarts calls.
-    async fn interrupted(&mut self, interrupt: Interrupt) -> Result<Option<bool>, Ending> {
-        if self.thread.work().is_empty() || interrupt == Interrupt::Never {
-            return Ok(None);
-        }
+    async fn interrupted(&mut self) -> Result<Option<bool>, Ending> {
         match self.settle().await? {
             Settled::Handler { restart } => Ok(Some(restart)),
             Settled::Nothing | Settled::Stopped | Settled::Ended => Ok(None),
@@ -263,7 +266,7 @@ impl Loaded {
         loop {
             match signal::settle(&self.thread) {
                 Settled::Ended => return Err(Ending),
-                Settled::Stopped => woken().await,
+                Settled::Stopped => Park::default().await,
                 other @ (Settled::Nothing | Settled::Handler { .. }) => return Ok(other),
             }
         }
@@ -326,7 +329,7 @@ impl Loaded {
             match self.memory.resolve(&self.thread, address, write, fetch) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Stop::Errno(_)) => return Ok(Err(BadAccess::NoData)),
-                Err(Stop::Sleep(_)) => woken().await,
+                Err(Stop::Sleep(_)) => Park::default().await,
                 Err(Stop::Turn | Stop::Page(_)) => yield_now(&self.thread).await,
             }
             if self.thread.work().contains(Work::EXIT) {
@@ -336,10 +339,17 @@ impl Loaded {
         }
     }
 
-    fn exception(&self, exception: Exception, at: usize) {
+    fn exception(&mut self, exception: Exception, at: usize) {
         let (number, code) = match exception {
             Exception::IntegerDivide => (signal::SIGFPE, code::INTEGER_DIVIDE),
-            Exception::FloatingPoint => (signal::SIGFPE, code::FLOAT_INVALID),
+            Exception::FloatingPoint => {
+                let registers = *self.context.registers();
+                let state = self.context.extended_state();
+                match arch::float_exception_code(&registers, state) {
+                    Some(code) => (signal::SIGFPE, code),
+                    None => return,
+                }
+            }
             Exception::IllegalInstruction => (signal::SIGILL, code::ILLEGAL_OPERAND),
             Exception::Breakpoint => (signal::SIGTRAP, code::KERNEL),
             Exception::Step => (signal::SIGTRAP, code::TRACE),
@@ -355,16 +365,11 @@ impl Loaded {
 }
 
 /// Sleeps until woken, or until a time.
-async fn sleep(thread: &Arc<Thread>, deadline_ns: Option<u64>) {
-    let timers = &thread.kernel.timers;
-    let alarm: Option<TimerKey> = deadline_ns.map(|deadline| {
-        let me: Weak<Thread> = Arc::downgrade(thread);
-        timers.set(deadline, me)
-    });
-    woken().await;
-    if let Some(key) = alarm {
-        timers.cancel(key);
-    }
+async fn sleep(thread: &Arc<Thread>, deadline_ns: u64) {
+    let me: Weak<Thread> = Arc::downgrade(thread);
+    let key = thread.kernel.timers.set(deadline_ns, me);
+    Park::default().await;
+    thread.kernel.timers.cancel(key);
 }
 
 /// Processor time between two ticks of the platform, for accounting.
@@ -377,20 +382,25 @@ impl Alarm for Thread {
 }
 
 /// Pending once; the scheduler polls again when somebody has woken the thread.
-async fn woken() {
-    let mut asleep = false;
-    poll_fn(|_| {
-        if asleep {
+#[derive(Default)]
+struct Park {
+    asleep: bool,
+}
+
+impl Future for Park {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut core::task::Context<'_>) -> Poll<()> {
+        if self.asleep {
             return Poll::Ready(());
         }
-        asleep = true;
+        self.asleep = true;
         Poll::Pending
-    })
-    .await;
+    }
 }
 
 /// Lets others run first.
 async fn yield_now(thread: &Thread) {
     thread.kernel.scheduler.wake(thread.key);
-    woken().await;
+    Park::default().await;
 }

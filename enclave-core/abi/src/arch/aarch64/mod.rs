@@ -75,8 +75,7 @@ impl Registers {
     }
 
     /// Says that registers other than the result were changed since the thread trapped.
-    pub const fn mark_edited(&mut self) {
-    }
+    pub const fn mark_edited(&mut self) {}
 
     /// Where the program continues.
     #[expect(clippy::as_conversions, reason = "usize is 64 bits wide here")]
@@ -101,6 +100,12 @@ impl Registers {
     pub fn start(entry: usize, stack: usize) -> Self {
         Self { pc: entry as u64, sp: stack as u64, ..Self::default() }
     }
+}
+
+/// The `FPE_*` code of a floating-point exception: the state does not tell which one trapped.
+pub const fn float_exception_code(_registers: &Registers, _extended: &[u8]) -> Option<i32> {
+    const FPE_FLTUNK: i32 = 14;
+    Some(FPE_FLTUNK)
 }
 
 /// `(child_tid, tls)` from the fourth and fifth argument of `clone(2)`.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! `x86_64`: registers and machine names.
 
+mod float;
 mod signal;
 
+pub use float::float_exception_code;
 pub use signal::*;
 
 use crate::structs::plain;

@@ -164,10 +164,6 @@ struct HostPages {
 }
 
 impl Pages for HostPages {
-    fn size(&self) -> u64 {
-        self.node.last_size()
-    }
-
     fn page(&self, by: &Thread, index: u64, write: bool) -> SysResult<Frame> {
         if write {
             return Err(Errno::EACCES.into());

@@ -16,7 +16,6 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::str;
-use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
 use strongroom_abi::Errno;
 use strongroom_wire::message::FileAsk;
@@ -35,8 +34,6 @@ pub(super) struct Node {
     kind: Kind,
     number: u64,
     position: Mutex<Position>,
-    /// Bytes, when the host was asked last.
-    size: AtomicU64,
 }
 
 impl Node {
@@ -56,16 +53,11 @@ impl Node {
             kind,
             number,
             position: Mutex::new(position),
-            size: AtomicU64::new(0),
         })
     }
 
     pub(super) fn path(&self) -> String {
         self.position.lock().path.clone()
-    }
-
-    pub(super) fn last_size(&self) -> u64 {
-        self.size.load(Ordering::Relaxed)
     }
 
     /// Asks what the host has at this node's path now.
@@ -74,7 +66,6 @@ impl Node {
         if looked.kind != self.kind {
             return Err(Errno::ESTALE.into());
         }
-        self.size.store(looked.size, Ordering::Relaxed);
         Ok(looked)
     }
 
@@ -97,7 +88,6 @@ impl Node {
             }
         };
         drop(nodes);
-        node.size.store(looked.size, Ordering::Relaxed);
         Ok(node)
     }
 

@@ -54,8 +54,7 @@ impl Contents {
         record: &InodeRecord,
     ) -> Self {
         let size = record.size.min(SIZE_MAX);
-        let backing =
-            Backing { image: Arc::clone(image), first_block: record.data / PAGE, size };
+        let backing = Backing { image: Arc::clone(image), first_block: record.data / PAGE, size };
         let state = State { size, frames: BTreeMap::new(), backing: Some(backing) };
         Self { kernel, state: Mutex::new(state) }
     }

@@ -317,6 +317,10 @@ impl Node {
                     if Arc::ptr_eq(target, &node) {
                         return Ok(());
                     }
+                    // Linux looks at the ancestors before it looks at the kinds.
+                    if target.kind == Kind::Directory && self.is_within(target) {
+                        return Err(Errno::ENOTEMPTY.into());
+                    }
                     target.give_way(by, &node)?;
                     if target.kind == Kind::Directory {
                         into.change_links(false);

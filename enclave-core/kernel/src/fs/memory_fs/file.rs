@@ -2,9 +2,7 @@
 //! An open node of the tree in memory, and its pages in mappings.
 
 use super::{Contents, Node};
-use crate::fs::{
-    Attributes, File, Inode, InodeId, OpenFile, Pages, Ready, Whence,
-};
+use crate::fs::{Attributes, File, Inode, InodeId, OpenFile, Pages, Ready, Whence};
 use crate::outcome::SysResult;
 use crate::sync::Waiter;
 use crate::task::{Call, Thread};
@@ -117,10 +115,6 @@ impl File for NodeFile {
 }
 
 impl Pages for NodeFile {
-    fn size(&self) -> u64 {
-        self.node.contents().map_or(0, Contents::size)
-    }
-
     fn page(&self, by: &Thread, index: u64, _write: bool) -> SysResult<Frame> {
         self.contents()?.page(by, index)
     }

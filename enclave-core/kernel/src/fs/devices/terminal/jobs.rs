@@ -154,6 +154,9 @@ impl Terminal {
         if !self.controls(process) {
             return Err(Errno::ENOTTY.into());
         }
+        if group.cast_signed() < 0 {
+            return Err(Errno::EINVAL.into());
+        }
         let members = process.kernel.processes.in_group(group);
         let Some(member) = members.first() else { return Err(Errno::ESRCH.into()) };
         if member.session() != process.session() {
