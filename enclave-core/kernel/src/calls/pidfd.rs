@@ -4,23 +4,20 @@
 use crate::calls::descriptors::install;
 use crate::calls::signals::{may_signal, optional_signal, own_info};
 use crate::calls::threads::may_change;
-use crate::fs::OpenFlags;
 use crate::fs::pidfd::PidFd;
+use crate::fs::proc_fs::process_of;
+use crate::fs::{OpenFile, OpenFlags};
 use crate::outcome::SysResult;
 use crate::signal::{code, send_to_process};
 use crate::table::{Row, row};
-use crate::task::{Call, ProcessState};
+use crate::task::{Call, Process, ProcessState};
 use crate::user::UserPtr;
 use alloc::sync::Arc;
 use strongroom_abi::{Errno, SignalInfo};
 
 pub(crate) const CALLS: &[Row] = &[
     row!(PidfdOpen, pidfd_open(2), Partial("no PIDFD_THREAD")),
-    row!(
-        PidfdSendSignal,
-        pidfd_send_signal(4),
-        Partial("no flags; a descriptor of a directory in /proc is EBADF")
-    ),
+    row!(PidfdSendSignal, pidfd_send_signal(4), Partial("no flags")),
     row!(PidfdGetfd, pidfd_getfd(3), Full),
 ];
 
@@ -47,7 +44,7 @@ fn pidfd_send_signal(
         return Err(Errno::EINVAL.into());
     }
     let open = call.file(descriptor)?;
-    let target = PidFd::process(&open)?;
+    let target = &addressed(call, &open)?;
     let signal = optional_signal(number)?;
     let given = info.read_optional(call.memory)?;
     if let Some(given) = given {
@@ -70,6 +67,15 @@ fn pidfd_send_signal(
         send_to_process(target, info);
     }
     Ok(0)
+}
+
+/// The process behind a pidfd, or behind an open directory `/proc/PID`.
+fn addressed(call: &Call<'_>, open: &OpenFile) -> Result<Arc<Process>, Errno> {
+    let directory = open.place.as_ref().and_then(|place| process_of(&*place.inode));
+    match directory {
+        Some(pid) => call.kernel.processes.find(pid).ok_or(Errno::ESRCH),
+        None => PidFd::process(open).map(Arc::clone),
+    }
 }
 
 fn pidfd_getfd(call: &mut Call<'_>, descriptor: i32, wanted: i32, flags: u32) -> SysResult {

@@ -16,7 +16,7 @@ mod system;
 mod text;
 
 pub(crate) use anonymous::{label_of, reopened};
-pub(crate) use node::Tree;
+pub(crate) use node::{Tree, process_of};
 
 use crate::fs::{Inode, Target};
 use crate::kernel::Kernel;

@@ -51,6 +51,14 @@ impl Tree {
     }
 }
 
+/// The process whose directory `/proc/PID` an inode is.
+pub(crate) fn process_of(inode: &dyn Inode) -> Option<u32> {
+    let node = inode.as_any().downcast_ref::<Node>()?;
+    let (above, _) = node.parent.as_ref()?;
+    let is_top = node.kind() == Kind::Directory && above.owner.pid == 0;
+    (is_top && node.owner.pid != 0).then_some(node.owner.pid)
+}
+
 impl Node {
     pub(super) const fn view<'a>(&self, by: &'a Thread) -> View<'a> {
         View { by, owner: self.owner }
