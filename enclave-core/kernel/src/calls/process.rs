@@ -3,7 +3,7 @@
 
 use crate::calls::descriptors::base;
 use crate::exec::{self, ARGUMENT_MAX, ARGUMENTS_MAX, Arguments};
-use crate::fs::{Follow, Kind, OpenFlags, Place, walk};
+use crate::fs::{Follow, Kind, walk};
 use crate::outcome::{Interrupt, Stop, SysResult};
 use crate::signal::SIGCHLD;
 use crate::table::{Row, row};
@@ -162,28 +162,23 @@ fn execveat(
             return Err(Errno::ELOOP.into());
         }
         let strings = read_strings(call, arguments, environment)?;
-        let shown = shown_path(call, directory, &name, &place)?;
+        let shown = shown_path(directory, &name);
         call.progress.image = Some(exec::prepare(call, place, &shown, strings)?);
     }
     finish_exec(call)
 }
 
 /// The path that a script's interpreter is given.
-fn shown_path(call: &Call<'_>, directory: i32, name: &[u8], _place: &Place) -> SysResult<Vec<u8>> {
+fn shown_path(directory: i32, name: &[u8]) -> Vec<u8> {
     if directory == super::descriptors::AT_FDCWD || name.starts_with(b"/") {
-        return Ok(name.to_vec());
+        return name.to_vec();
     }
-    let descriptor = call.files.descriptor(directory)?;
     let mut shown = format!("/dev/fd/{directory}").into_bytes();
     if !name.is_empty() {
         shown.push(b'/');
         shown.extend_from_slice(name);
     }
-    if descriptor.close_on_exec && descriptor.open.flags().contains(OpenFlags::PATH) {
-        // The interpreter could not open it any more.
-        return Ok(shown);
-    }
-    Ok(shown)
+    shown
 }
 
 /// The other threads end first; then the new program takes over.
