@@ -10,6 +10,7 @@ mod apt;
 mod bench;
 mod build;
 mod demo;
+mod optee;
 mod process;
 mod progress;
 mod root;
@@ -63,6 +64,9 @@ enum Task {
     },
     /// Count instructions of system calls in the payload and in a Debian kernel
     Bench(Setup),
+    /// OP-TEE in QEMU-ARMv8: build its images, run commands and its test suites
+    #[command(subcommand)]
+    Optee(optee::Task),
 }
 
 /// Shared by every command that may install things.
@@ -110,6 +114,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
             return Ok(code(test::check_oracle(&workspace, &options, verbose)?));
         }
         Task::Bench(Setup { no_install }) => bench::bench(&workspace, no_install)?,
+        Task::Optee(task) => return optee::perform(&workspace, task),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
+    num::NonZeroUsize,
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -47,6 +48,7 @@ pub(crate) fn kill_children_on_interrupt() -> Result<()> {
         for group in groups().iter() {
             kill_group(*group);
         }
+        crate::optee::restore_terminal();
         std::process::exit(130);
     })
     .context("install the Ctrl-C handler")
@@ -59,6 +61,11 @@ fn kill_group(leader: u32) {
     if let Err(error) = killed {
         eprintln!("cannot kill process group {leader}: {error}");
     }
+}
+
+/// How many processors builds may use.
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// Runs with inherited input and output; an error unless the status is 0.

@@ -9,4 +9,4 @@ mod sources;
 mod view;
 
 pub(crate) use sources::Mirrors;
-pub(crate) use view::{Depth, View, hide_addresses, unpack};
+pub(crate) use view::{Architecture, Depth, View, hide_addresses, unpack};

@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::Architecture;
+
 /// Code names and aliases of Debian suites. Third-party repositories use other names, or
 /// components other than `main`.
 const SUITES: &[&str] =
@@ -59,12 +61,23 @@ impl Mirrors {
     }
 
     /// The sources.list lines for `suites`; security suites without a security mirror are left out.
-    pub(crate) fn lines(&self, suites: &[&str], keyring: &Path) -> String {
+    pub(super) fn lines(
+        &self,
+        suites: &[&str],
+        keyring: &Path,
+        architecture: Architecture,
+    ) -> String {
         let line = |suite: &&str| {
             let address =
                 if suite.ends_with("-security") { self.security.as_ref()? } else { &self.archive };
-            let keyring = keyring.display();
-            Some(format!("deb [arch=amd64 signed-by={keyring}] {address} {suite} main\n"))
+            let (keyring, name) = (keyring.display(), architecture.name());
+            let binary = format!("deb [arch={name} signed-by={keyring}] {address} {suite} main\n");
+            Some(match architecture {
+                Architecture::Amd64 => binary,
+                Architecture::Arm64 => {
+                    format!("{binary}deb-src [signed-by={keyring}] {address} {suite} main\n")
+                }
+            })
         };
         suites.iter().filter_map(line).collect()
     }
@@ -162,11 +175,18 @@ mod tests {
                     Suites: trixie-security\nComponents: main\n\nTypes: deb\n\
                     URIs: http://x.invalid/repo\nSuites: nodistro\nComponents: main\n";
         let mirrors = Mirrors::among(&parse_stanzas(text)).unwrap();
-        let lines = mirrors.lines(&["bookworm", "bookworm-security"], Path::new("/k.gpg"));
+        let keyring = Path::new("/k.gpg");
+        let suites = ["bookworm", "bookworm-security"];
+        let lines = mirrors.lines(&suites, keyring, Architecture::Amd64);
         assert_eq!(
             lines,
             "deb [arch=amd64 signed-by=/k.gpg] http://a.invalid/debian bookworm main\n\
              deb [arch=amd64 signed-by=/k.gpg] http://s.invalid/debian-security bookworm-security main\n"
+        );
+        assert_eq!(
+            mirrors.lines(&["sid"], keyring, Architecture::Arm64),
+            "deb [arch=arm64 signed-by=/k.gpg] http://a.invalid/debian sid main\n\
+             deb-src [signed-by=/k.gpg] http://a.invalid/debian sid main\n"
         );
     }
 

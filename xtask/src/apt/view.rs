@@ -31,6 +31,25 @@ pub(crate) enum Depth {
     WithDependencies,
 }
 
+/// Which processor a view's packages are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Architecture {
+    /// This computer's.
+    Amd64,
+    /// That of OP-TEE's machine. Such a view has source packages, too.
+    Arm64,
+}
+
+impl Architecture {
+    /// Debian's name for it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
 /// Some suites, seen from an empty machine: dependencies resolve to all packages they need.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -40,7 +59,20 @@ pub(crate) struct View {
 impl View {
     /// Makes or reuses the view of `suites`; touches no network.
     pub(crate) fn open(workspace: &Workspace, suites: &[&str]) -> Result<Self> {
-        let folder = workspace.cache.join("apt").join(suites.join("+"));
+        Self::open_for(workspace, suites, Architecture::Amd64)
+    }
+
+    /// As [`View::open`], for another processor.
+    pub(crate) fn open_for(
+        workspace: &Workspace,
+        suites: &[&str],
+        architecture: Architecture,
+    ) -> Result<Self> {
+        let name = match architecture {
+            Architecture::Amd64 => suites.join("+"),
+            Architecture::Arm64 => format!("{}-arm64", suites.join("+")),
+        };
+        let folder = workspace.cache.join("apt").join(name);
         for part in ["lists/partial", "state", "cache", "parts", "downloads"] {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
@@ -51,21 +83,47 @@ impl View {
             .find(|keyring| keyring.exists())
             .context("the Debian archive keyring is missing: install debian-archive-keyring")?;
         fs::write(folder.join("status"), "")?;
-        fs::write(folder.join("sources.list"), Mirrors::of_machine()?.lines(suites, keyring))?;
-        fs::write(folder.join("apt.conf"), configuration(&folder))?;
+        let sources = Mirrors::of_machine()?.lines(suites, keyring, architecture);
+        fs::write(folder.join("sources.list"), sources)?;
+        fs::write(folder.join("apt.conf"), configuration(&folder, architecture))?;
         Ok(Self { folder })
     }
 
-    /// Downloads `packages` into a folder named `name`.
-    ///
-    /// Returns the package files in a fixed order. The lists are fetched when there are none, and
-    /// once more when a download fails with old ones.
+    /// Downloads `packages` into a folder named `name`; returns the package files in a fixed order.
     pub(crate) fn download(
         &self,
         name: &str,
         packages: &[&str],
         depth: Depth,
     ) -> Result<Vec<PathBuf>> {
+        let archives = self.fetched(name, |archives| self.fetch(archives, packages, depth))?;
+        files_with_ending(&archives, "deb")
+    }
+
+    /// Downloads the source of `package` into a folder named `name` and returns its description
+    /// file, which `dpkg-source` reads. Checksums are checked up to the archive's signature.
+    pub(crate) fn download_source(&self, name: &str, package: &str) -> Result<PathBuf> {
+        let archives = self.fetched(name, |archives| {
+            let mut command = self.apt_get();
+            command.current_dir(archives).args(["source", "--download-only", package]);
+            process::run_quietly(&mut command).map_err(without_addresses)?;
+            Ok(())
+        })?;
+        let found = files_with_ending(&archives, "dsc")?;
+        found.into_iter().next().with_context(|| format!("{package} has no description file"))
+    }
+
+    /// Deletes the package lists: the next download fetches new ones.
+    pub(crate) fn forget_lists(&self) -> Result<()> {
+        let lists = self.folder.join("lists");
+        fs::remove_dir_all(&lists).with_context(|| format!("delete {}", lists.display()))?;
+        fs::create_dir_all(lists.join("partial"))?;
+        Ok(())
+    }
+
+    /// Lets `fetch` fill an empty folder named `name`. The lists are fetched when there are none,
+    /// and once more when it fails with old ones.
+    fn fetched(&self, name: &str, fetch: impl Fn(&Path) -> Result<()>) -> Result<PathBuf> {
         let _one_at_a_time = DOWNLOADS.lock().unwrap_or_else(PoisonError::into_inner);
         let archives = self.folder.join("downloads").join(name);
         if archives.exists() {
@@ -76,14 +134,19 @@ impl View {
         if fresh {
             self.update()?;
         }
-        if let Err(error) = self.fetch(&archives, packages, depth) {
+        if let Err(error) = fetch(&archives) {
             if fresh {
                 return Err(error);
             }
             self.update()?;
-            self.fetch(&archives, packages, depth)?;
+            fetch(&archives)?;
         }
-        package_files(&archives)
+        Ok(archives)
+    }
+
+    /// True when [`View::download`] fetched something under `name` and nobody deleted it.
+    pub(crate) fn has_download(&self, name: &str) -> bool {
+        self.folder.join("downloads").join(name).is_dir()
     }
 
     /// Deletes what [`View::download`] fetched under `name`.
@@ -127,8 +190,8 @@ impl View {
 }
 
 /// The machine's own settings stay in force (proxies), except hooks and where things lie.
-fn configuration(folder: &Path) -> String {
-    let folder = folder.display();
+fn configuration(folder: &Path, architecture: Architecture) -> String {
+    let (folder, architecture) = (folder.display(), architecture.name());
     format!(
         r#"#clear APT::Architectures;
 #clear APT::Update::Pre-Invoke;
@@ -137,8 +200,8 @@ fn configuration(folder: &Path) -> String {
 #clear DPkg::Pre-Invoke;
 #clear DPkg::Post-Invoke;
 #clear DPkg::Pre-Install-Pkgs;
-APT::Architecture "amd64";
-APT::Architectures {{ "amd64"; }};
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "";
 Acquire::Languages "none";
@@ -175,11 +238,11 @@ pub(crate) fn hide_addresses(text: &str) -> String {
     shown
 }
 
-fn package_files(archives: &Path) -> Result<Vec<PathBuf>> {
+fn files_with_ending(archives: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = fs::read_dir(archives)?
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == ending))
         .collect();
     files.sort();
     if files.is_empty() {

@@ -48,6 +48,52 @@ const QEMU: Need = Need {
     sign: Sign::Program("qemu-system-x86_64"),
 };
 
+/// What it takes to build OP-TEE's images and to boot them.
+const OPTEE_NEEDS: &[Need] = &[
+    Need {
+        package: "qemu-system-arm",
+        reason: "boots OP-TEE",
+        sign: Sign::Program("qemu-system-aarch64"),
+    },
+    Need {
+        package: "gcc-aarch64-linux-gnu",
+        reason: "compiles TF-A and OP-TEE, links programs for the normal world",
+        sign: Sign::Program("aarch64-linux-gnu-gcc"),
+    },
+    Need {
+        package: "libc6-dev-arm64-cross",
+        reason: "the C library of programs for the normal world",
+        sign: Sign::File("/usr/aarch64-linux-gnu/lib/libc.a"),
+    },
+    Need { package: "make", reason: "builds TF-A and OP-TEE", sign: Sign::Program("make") },
+    Need {
+        package: "libssl-dev",
+        reason: "TF-A's packing tool hashes with it",
+        sign: Sign::File("/usr/include/openssl/sha.h"),
+    },
+    Need {
+        package: "dpkg-dev",
+        reason: "unpacks Debian's source packages",
+        sign: Sign::Program("dpkg-source"),
+    },
+    Need { package: "xz-utils", reason: "unpacks drivers", sign: Sign::Program("xz") },
+    Need {
+        package: "device-tree-compiler",
+        reason: "OP-TEE's build needs it",
+        sign: Sign::Program("dtc"),
+    },
+    Need {
+        package: "python3-cryptography",
+        reason: "OP-TEE's build signs with it",
+        sign: Sign::File("/usr/lib/python3/dist-packages/cryptography/__init__.py"),
+    },
+    Need {
+        package: "python3-pyelftools",
+        reason: "OP-TEE's build reads its own ELF files with it",
+        sign: Sign::File("/usr/lib/python3/dist-packages/elftools/__init__.py"),
+    },
+];
+
 impl Need {
     fn is_met(&self) -> bool {
         match self.sign {
@@ -66,7 +112,8 @@ impl Need {
 pub(super) fn missing(wants: Wants) -> Vec<Missing> {
     let own_qemu = std::env::var_os("STRONGROOM_QEMU").is_some();
     let qemu = (wants.payload && !own_qemu).then_some(&QEMU);
-    NEEDS.iter().chain(qemu).filter_map(Need::missing).collect()
+    let optee = if wants.optee { OPTEE_NEEDS } else { &[] };
+    NEEDS.iter().chain(qemu).chain(optee).filter_map(Need::missing).collect()
 }
 
 /// Installs the packages among `missing`.

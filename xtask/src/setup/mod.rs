@@ -37,26 +37,46 @@ pub(crate) struct Wants {
     pub(crate) checks: bool,
     /// Root to run commands natively in root folders.
     pub(crate) native: bool,
+    /// What it takes to build OP-TEE's images, programs for its normal world, and to boot them.
+    pub(crate) optee: bool,
     /// Root folders.
     pub(crate) programs: &'static [Set],
 }
 
 impl Wants {
     /// Everything that any command needs.
-    pub(crate) const ALL: Self =
-        Self { payload: true, checks: true, native: true, programs: &[Set::Small, Set::Debian] };
+    pub(crate) const ALL: Self = Self {
+        payload: true,
+        checks: true,
+        native: true,
+        optee: true,
+        programs: &[Set::Small, Set::Debian],
+    };
     /// What `build` needs.
     pub(crate) const BUILD: Self =
-        Self { payload: true, checks: false, native: false, programs: &[] };
+        Self { payload: true, checks: false, native: false, optee: false, programs: &[] };
     /// What `demo` needs.
-    pub(crate) const DEMO: Self =
-        Self { payload: true, checks: false, native: false, programs: &[Set::Small, Set::Debian] };
+    pub(crate) const DEMO: Self = Self {
+        payload: true,
+        checks: false,
+        native: false,
+        optee: false,
+        programs: &[Set::Small, Set::Debian],
+    };
     /// What `bench` needs.
     pub(crate) const BENCH: Self =
-        Self { payload: true, checks: false, native: false, programs: &[Set::Small] };
+        Self { payload: true, checks: false, native: false, optee: false, programs: &[Set::Small] };
+    /// What `optee` needs.
+    pub(crate) const OPTEE: Self =
+        Self { payload: false, checks: false, native: false, optee: true, programs: &[] };
     /// What the native side of the cases needs.
-    pub(crate) const ORACLE: Self =
-        Self { payload: false, checks: false, native: true, programs: &[Set::Small, Set::Debian] };
+    pub(crate) const ORACLE: Self = Self {
+        payload: false,
+        checks: false,
+        native: true,
+        optee: false,
+        programs: &[Set::Small, Set::Debian],
+    };
 }
 
 /// Makes sure that `wants` is there; with `no_install` only lists what is not and fails.

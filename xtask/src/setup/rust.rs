@@ -26,7 +26,7 @@ pub(super) fn missing(wants: Wants) -> Vec<Missing> {
         }
     };
     want_target(wants.payload, PAYLOAD_TARGET);
-    want_target(wants.checks, ARM_TARGET);
+    want_target(wants.checks || wants.optee, ARM_TARGET);
     if wants.checks {
         for (component, program) in [("clippy", "cargo-clippy"), ("rustfmt", "cargo-fmt")] {
             if !runs(program) {

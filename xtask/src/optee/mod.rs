@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//! `cargo xtask optee`: OP-TEE in QEMU-ARMv8, made of Debian packages.
+//!
+//! [`image`] makes what a machine is started from, once, in the cache; [`parts`] replaces parts of
+//! it by the user's own; the machine itself is `strongroom-optee-qemu`. What runs in it: a command
+//! ([`run`]) or a test suite ([`suite`]).
+
+mod build;
+mod cache;
+mod core;
+mod firmware;
+mod image;
+mod kernel;
+mod packages;
+mod parts;
+mod programs;
+mod rootfs;
+mod run;
+mod xtest;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+pub(crate) use run::restore_terminal;
+
+use crate::workspace::Workspace;
+
+/// What is made of which packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Configuration {
+    /// Debian 13's own OP-TEE 4.5 as it is: it does not move, and has 15 MiB of secure memory
+    Stock,
+    /// OP-TEE from Debian sid's source, with 192 MiB of memory and the attestation PTA
+    Big,
+}
+
+impl Configuration {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Stock, Self::Big];
+
+    /// Its name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Big => "big",
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Make the boot images of both configurations; print versions and places
+    Build(build::Options),
+    /// Boot, run a command in the normal world, pass its output and exit status on
+    Run(run::Options),
+    /// Run upstream's xtest and count what it says
+    Xtest(xtest::Options),
+    /// Boot and give a shell in the normal world
+    Shell(run::ShellOptions),
+}
+
+/// Performs one command.
+pub(crate) fn perform(workspace: &Workspace, task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Build(options) => build::build(workspace, &options),
+        Task::Run(options) => run::run(workspace, &options),
+        Task::Xtest(options) => xtest::xtest(workspace, &options),
+        Task::Shell(options) => run::shell(workspace, &options),
+    }
+}

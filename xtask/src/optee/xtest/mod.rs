@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+//! `cargo xtask optee xtest`: test suites in the normal world, counted case by case.
+
+mod collect;
+mod junit;
+mod parse;
+mod quick;
+mod table;
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use strongroom_optee_qemu::{Command, Input, Size, Status};
+
+use self::{collect::Collector, parse::Report};
+use super::{
+    Configuration,
+    image::{Made, warn_without_big},
+    parts::{Parts, explained},
+    run::boot,
+};
+use crate::{
+    progress::Step,
+    setup::{self, Wants},
+    workspace::Workspace,
+};
+
+/// A terminal makes xtest write line by line, so that times of cases can be taken.
+const TERMINAL: Size = Size { rows: 24, columns: 200 };
+
+/// What a run may take, unless told otherwise: some ten times what it takes on a quiet machine.
+const QUICK_LIMIT: Duration = Duration::from_secs(1200);
+const FULL_LIMIT: Duration = Duration::from_secs(5400);
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    parts: Parts,
+    /// Run the whole regression suite, on both configurations unless one is named [default: the
+    /// cases that take few seconds]
+    #[arg(long)]
+    full: bool,
+    /// Write results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Show all that xtest prints, while it runs
+    #[arg(long, short)]
+    verbose: bool,
+    /// End a machine after so many seconds
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// Arguments for xtest instead: `1006` runs that case, `-t pkcs11` another suite
+    #[arg(
+        conflicts_with = "full",
+        value_name = "XTEST ARGUMENTS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    arguments: Vec<OsString>,
+}
+
+/// One suite on one image.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// `xtest-big` and the like.
+    pub(crate) name: String,
+    /// What it ran on.
+    pub(crate) image: String,
+    pub(crate) report: Report,
+    /// What is wrong with it; nothing when everything passed.
+    pub(crate) problems: Vec<String>,
+}
+
+/// Runs xtest and prints what came of it; success when nothing failed.
+pub(crate) fn xtest(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    let mut runs = Vec::new();
+    for made in images(workspace, options)? {
+        let run = run_on(workspace, options, &made)?;
+        print!("{}", table::table(&run));
+        runs.push(run);
+    }
+    if let Some(file) = &options.junit {
+        write_junit(file, &runs)?;
+    }
+    let passed = runs.iter().all(|run| run.problems.is_empty());
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn images(workspace: &Workspace, options: &Options) -> Result<Vec<Made>> {
+    if !options.full || options.parts.config.is_some() {
+        return Ok(vec![options.parts.image(workspace)?]);
+    }
+    setup::setup(workspace, Wants::OPTEE, options.parts.setup.no_install)?;
+    let mut images = vec![Made::of(workspace, Configuration::Stock, false)?];
+    match Made::of(workspace, Configuration::Big, false) {
+        Ok(big) => images.push(big),
+        Err(error) => warn_without_big(&error),
+    }
+    Ok(images)
+}
+
+fn run_on(workspace: &Workspace, options: &Options, made: &Made) -> Result<Run> {
+    let limit = if options.full { FULL_LIMIT } else { QUICK_LIMIT };
+    let limit = options.timeout.map_or(limit, Duration::from_secs);
+    let machine = options.parts.options(workspace, made, limit)?;
+    let mut words: Vec<OsString> = vec!["xtest".into()];
+    if options.full {
+        words.extend(["-t", "regression"].map(OsString::from));
+    } else if options.arguments.is_empty() {
+        words.extend(quick::arguments());
+    } else {
+        words.extend(options.arguments.iter().cloned());
+    }
+    run_suite(&machine, made, &words, options.verbose)
+}
+
+/// Boots a machine, runs a suite that prints as xtest does, and reads what it says.
+pub(crate) fn run_suite(
+    machine: &strongroom_optee_qemu::Options,
+    made: &Made,
+    words: &[OsString],
+    verbose: bool,
+) -> Result<Run> {
+    let program = words.first().map(|word| word.to_string_lossy().into_owned());
+    let program = program.unwrap_or_default();
+    let name = format!("{program}-{}", made.configuration.name());
+    let log = machine.logs.folder.join(format!("{program}.log"));
+    let mut booted = boot(machine).map_err(explained)?;
+    let step = Step::start(&name);
+    let mut collector = Collector::new(&log, (!verbose).then_some(&step), verbose)
+        .with_context(|| format!("write {}", log.display()))?;
+    let command = Command::new(words).on_terminal(TERMINAL);
+    let ended = booted.run(&command, Input::Empty, &mut collector, &mut std::io::sink());
+    let report = collector.finish();
+    let mut problems = Vec::new();
+    match ended {
+        Ok(status) => {
+            problems.extend(report.problems(status == Status::Exited(0)));
+            if let Err(error) = booted.power_off() {
+                problems.push(format!("{:#}", explained(error)));
+            }
+        }
+        Err(error) => problems.push(format!("{:#}", explained(error))),
+    }
+    step.finish(if problems.is_empty() { "passed" } else { "FAILED" });
+    if !problems.is_empty() {
+        problems.push(format!("logs: {}", machine.logs.folder.display()));
+    }
+    Ok(Run { name, image: described(made), report, problems })
+}
+
+fn described(made: &Made) -> String {
+    let optee = made.versions.of("optee-os").unwrap_or("unknown");
+    let tests = made.versions.of("optee-test-qemu").unwrap_or("unknown");
+    format!("{}: OP-TEE {optee}, optee-test {tests}", made.configuration.name())
+}
+
+fn write_junit(file: &Path, runs: &[Run]) -> Result<()> {
+    let xml = junit::document(runs).to_string().context("write JUnit XML")?;
+    fs::write(file, xml).with_context(|| format!("write {}", file.display()))
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+//! The cases of upstream's regression suite that run with every change.
+
+use std::ffi::OsString;
+
+/// Left out of the quick run.
+const SLOW: &[&str] = &[];
+
+/// Arguments that leave the slow cases out.
+pub(super) fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["-t".into(), "regression".into()];
+    for case in SLOW {
+        arguments.extend(["-x".into(), format!("regression_{case}").into()]);
+    }
+    arguments
+}
