@@ -15,6 +15,7 @@
 //! # }
 //! ```
 //!
+//! - [`attest`]: decides whether evidence is to be believed.
 //! - [`image`]: root images, built, opened and cached.
 //! - [`manifest`]: `strongroom.toml`, what a workload is and what its host does for it.
 //! - [`Launcher`]: starts the machine.
@@ -30,7 +31,9 @@
     reason = "host code on 64-bit machines: an overflow ends the tool, never the enclave"
 )]
 
+pub mod attest;
 mod error;
+mod folders;
 pub mod image;
 mod launch;
 mod machine;
