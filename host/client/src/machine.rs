@@ -6,6 +6,7 @@
 //! [`Machine`] is dropped, and by the kernel when this process dies in any other way.
 
 use crate::LaunchError;
+use crate::accelerator::Accelerator;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -28,6 +29,7 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(crate) struct MachineOptions {
     pub(crate) qemu: PathBuf,
     pub(crate) payload: PathBuf,
+    pub(crate) accelerator: Accelerator,
     /// Memory of the machine, in MiB.
     pub(crate) memory_mib: u64,
     /// Where the serial port's output goes, if anywhere.
@@ -116,7 +118,7 @@ fn command(options: &MachineOptions) -> Command {
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.args(["-machine", "q35,usb=off,vmport=off", "-cpu", "max"]);
     if !own_accelerator {
-        command.args(["-accel", "tcg"]);
+        command.args(["-accel", options.accelerator.name()]);
     }
     command.arg("-m").arg(format!("{}M", options.memory_mib));
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
