@@ -106,7 +106,7 @@ impl Drop for Machine {
 /// The command line. `setpriv` makes the kernel kill QEMU when the thread that started it ends,
 /// however it ends; where it is not installed, only an orderly end stops QEMU.
 fn command(options: &MachineOptions) -> Command {
-    let mut command = match find("setpriv") {
+    let mut command = match find("setpriv").filter(|path| is_itself(path)) {
         Some(setpriv) if find_program(&options.qemu).is_some() => {
             let mut command = Command::new(setpriv);
             command.args(["--pdeathsig", "KILL"]).arg(&options.qemu);
@@ -141,6 +141,11 @@ fn command(options: &MachineOptions) -> Command {
     command.args(["-initrd", "/proc/self/fd/1"]);
     command.args(&options.arguments);
     command
+}
+
+/// Whether a program is no link to a program of another name: busybox's `setpriv` knows no signals.
+fn is_itself(program: &Path) -> bool {
+    program.canonicalize().is_ok_and(|path| path.file_name() == program.file_name())
 }
 
 /// A memory file of these bytes that nobody can change any more.
