@@ -19,7 +19,7 @@ use crate::{
 const AGENT: (&str, &str) = ("strongroom-optee-qemu", "strongroom-optee-agent");
 
 /// Builds the agent that machines are started with.
-pub(super) fn agent(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
     let (package, program) = AGENT;
     // Static: it runs before anything is mounted, on any root.
     build(workspace, package, program, "-Ctarget-feature=+crt-static")

@@ -8,6 +8,7 @@ mod compare;
 mod fuzzer;
 mod mutants;
 mod native;
+mod optee;
 mod oracle;
 mod program;
 mod programs;
@@ -47,14 +48,17 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases) or a part of the name of
-    /// a case or test program
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, optee) or a part of the
+    /// name of a case or test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
 /// Names of the steps, for filters.
-const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases"];
+const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases", "optee"];
+
+/// Packages that only run in OP-TEE's normal world, or differently there.
+const NORMAL_WORLD: &[&str] = &["strongroom-optee-qemu", "strongroom-tee", "strongroom-xtest"];
 
 /// Runs the suite; true when everything passed.
 pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool> {
@@ -86,6 +90,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
                 tally.add("build", &how, Some(started.elapsed()));
             }
         }
+    }
+    if options.wants_step("optee") {
+        optee::run_all(workspace, options.full, &tally);
     }
     Ok(tally.finish())
 }
@@ -162,6 +169,13 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
             quiet(&mut command)
         });
     }
+    step("clippy", "clippy (OP-TEE's normal world)", &|| {
+        let mut command = on_target(workspace, "clippy", ARM_TARGET)?;
+        for package in NORMAL_WORLD {
+            command.args(["--package", package]);
+        }
+        quiet(command.args(["--", "-D", "warnings"]))
+    });
     step("clippy", "check enclave-core for aarch64", &|| {
         let mut command = on_target(workspace, "check", ARM_TARGET)?;
         for package in tidy::shipped_core_packages(workspace)? {
