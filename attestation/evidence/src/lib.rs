@@ -18,6 +18,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod certificate_table;
 mod flags;
 mod layout;
 mod malformed;
@@ -25,6 +26,9 @@ mod report;
 mod signature;
 mod tcb;
 
+pub use certificate_table::{
+    BadTable, CERTIFICATE_TABLE_LEN_MAX, CertificateKind, CertificateTable,
+};
 pub use flags::{GuestPolicy, KeyInfo, PlatformInfo, SigningKey};
 pub use malformed::Malformed;
 pub use report::{Cpu, Extension, FirmwareVersion, Report, Vmpl};

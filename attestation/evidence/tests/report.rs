@@ -9,12 +9,14 @@
 )]
 
 use proptest::prelude::*;
+use sev::firmware::host::{CertTableEntry, CertType};
 use sev::parser::ByteParser as _;
 use std::ops::Range;
 use strongroom_attestation_testing::vectors;
 use strongroom_evidence::{
-    Cpu, Extension, FirmwareVersion, GuestPolicy, KeyInfo, Malformed, PlatformInfo, REPORT_LEN,
-    Report, SIGNED_LEN, Signature, SigningKey, TcbBytes, TcbLayout, Vmpl,
+    CertificateKind, CertificateTable, Cpu, Extension, FirmwareVersion, GuestPolicy, KeyInfo,
+    Malformed, PlatformInfo, REPORT_LEN, Report, SIGNED_LEN, Signature, SigningKey, TcbBytes,
+    TcbLayout, Vmpl,
 };
 
 fn sample(extension: Extension) -> Report {
@@ -225,7 +227,34 @@ fn the_crate_sev_reads_the_same() {
     }
 }
 
+#[test]
+fn certificate_tables_of_sev_are_read_alike() {
+    let kinds = [
+        (CertificateKind::Ark, CertType::ARK),
+        (CertificateKind::Ask, CertType::ASK),
+        (CertificateKind::Vcek, CertType::VCEK),
+        (CertificateKind::Vlek, CertType::VLEK),
+        (CertificateKind::Crl, CertType::CRL),
+    ];
+    let entries = kinds.iter().enumerate().map(|(index, (_, theirs))| {
+        CertTableEntry::new(theirs.clone(), vec![u8::try_from(index).unwrap(); 100 + index])
+    });
+    let table = CertTableEntry::cert_table_to_vec_bytes(&entries.collect::<Vec<_>>()).unwrap();
+    let table = CertificateTable::parse(&table).unwrap();
+    for (index, (ours, _)) in kinds.iter().enumerate() {
+        let expected = vec![u8::try_from(index).unwrap(); 100 + index];
+        assert_eq!(table.certificate(*ours), Some(expected.as_slice()), "{ours:?}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn random_tables_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(table) = CertificateTable::parse(&bytes) {
+            prop_assert!(table.certificate(CertificateKind::Ark).is_none_or(|one| one.len() < 300));
+        }
+    }
+
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..1300)) {
         let _outcome = Report::parse(&bytes);

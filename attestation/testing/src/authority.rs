@@ -32,7 +32,7 @@ use x509_cert::time::{Time, Validity};
 const KEY_BITS: usize = 2048;
 
 /// Between these seconds since 1970 certificates are valid unless a test says otherwise.
-pub const VALIDITY: (u64, u64) = (1_700_000_000, 1_900_000_000);
+pub const VALIDITY: (u64, u64) = (1_700_000_000, 2_500_000_000);
 
 /// An RSA key that signs certificates and lists.
 #[derive(Debug)]
@@ -331,4 +331,13 @@ fn name(common_name: &str) -> Result<Name> {
 
 fn time(seconds: u64) -> Result<Time> {
     Ok(Time::UtcTime(UtcTime::from_unix_duration(Duration::from_secs(seconds))?))
+}
+
+/// DER as PEM.
+///
+/// # Errors
+/// A label that is none.
+pub fn pem(label: &'static str, der: &[u8]) -> Result<String> {
+    use x509_cert::der::pem::{LineEnding, encode_string};
+    encode_string(label, LineEnding::LF, der).map_err(|error| anyhow::anyhow!("{error}"))
 }

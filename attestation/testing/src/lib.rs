@@ -4,7 +4,9 @@
 //! - [`vectors`]: reports and certificates of real processors, where a machine has them.
 //! - [`authority`]: an authority like AMD's with keys made on the spot, and a chip that signs
 //!   whatever it is given. Nothing signed by it may ever be trusted.
+//! - [`machine`]: such a chip with a guest on it, and a policy that it satisfies.
 #![forbid(unsafe_code)]
 
 pub mod authority;
+pub mod machine;
 pub mod vectors;

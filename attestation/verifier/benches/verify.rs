@@ -8,7 +8,7 @@ use std::hint::black_box;
 mod support;
 
 use strongroom_verifier::{CachedChain, Evidence, Refusal, verify, verify_with_chain};
-use support::{Machine, NOW, policy};
+use support::{Machine, NOW, Verified as _, policy};
 
 fn benchmark(criterion: &mut Criterion) {
     let machine = Machine::milan();

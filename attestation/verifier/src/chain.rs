@@ -76,9 +76,55 @@ impl AmdCertificates {
 }
 
 fn decode_pem(link: Link, text: &str) -> Result<Vec<u8>, Refusal> {
-    let (_label, bytes) = pem::decode_vec(text.as_bytes())
-        .map_err(|error| Refusal::Unreadable { link, reason: error.to_string() })?;
-    Ok(bytes)
+    let decoded = decode_certificates(text.as_bytes());
+    let first = decoded.map(|certificates| certificates.into_iter().next().unwrap_or_default());
+    first.map_err(|reason| Refusal::Unreadable { link, reason })
+}
+
+/// The certificates or lists in a file: one as DER, or one and more as PEM, in their order.
+///
+/// # Errors
+/// What is wrong with the file, where it is neither.
+pub fn decode_certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    const BEGIN: &str = "-----BEGIN ";
+    const SEQUENCE: u8 = 0x30;
+    if file.first() == Some(&SEQUENCE) {
+        return Ok(vec![file.to_vec()]);
+    }
+    let text = str::from_utf8(file).map_err(|_| "neither DER nor PEM".to_owned())?;
+    let starts: Vec<usize> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
+    if starts.is_empty() {
+        return Err("neither DER nor PEM".to_owned());
+    }
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    let blocks = starts.iter().zip(ends).map(|(start, end)| text.get(*start..end));
+    blocks
+        .map(|block| {
+            let block = block.unwrap_or_default().trim_end();
+            let (_label, bytes) = pem::decode_vec(block.as_bytes()).map_err(|e| e.to_string())?;
+            Ok(bytes)
+        })
+        .collect()
+}
+
+impl KeyKind {
+    /// The kind of key that a certificate, DER, says it is for; none where it is no report key's.
+    /// That is a hint, not a check.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the certificate cannot be read.
+    pub fn of_certificate(report_key: &[u8]) -> Result<Option<Self>, Refusal> {
+        let name = Certificate::parse(Link::ReportKey, report_key)?.common_name();
+        Ok(name.and_then(|name| Self::with_name(&name)))
+    }
+
+    fn with_name(common_name: &str) -> Option<Self> {
+        match common_name {
+            "SEV-VCEK" => Some(Self::Vcek),
+            "SEV-VLEK" => Some(Self::Vlek),
+            _ => None,
+        }
+    }
 }
 
 /// Who stands at the top of a chain.
@@ -215,17 +261,17 @@ fn identify_kind(
     key: &Certificate<'_>,
 ) -> Result<KeyKind, Refusal> {
     let name = key.common_name().unwrap_or_default();
-    let (kind, expected) = match name.as_str() {
-        "SEV-VCEK" => (KeyKind::Vcek, format!("SEV-{line}")),
-        "SEV-VLEK" => (KeyKind::Vlek, format!("SEV-VLEK-{line}")),
-        _ => {
-            return Err(Refusal::Name {
-                link: Link::ReportKey,
-                field: "subject",
-                expected: "SEV-VCEK or SEV-VLEK".to_owned(),
-                found: name,
-            });
-        }
+    let Some(kind) = KeyKind::with_name(&name) else {
+        return Err(Refusal::Name {
+            link: Link::ReportKey,
+            field: "subject",
+            expected: "SEV-VCEK or SEV-VLEK".to_owned(),
+            found: name,
+        });
+    };
+    let expected = match kind {
+        KeyKind::Vcek => format!("SEV-{line}"),
+        KeyKind::Vlek => format!("SEV-VLEK-{line}"),
     };
     let found = issuer.common_name().unwrap_or_default();
     if found != expected {

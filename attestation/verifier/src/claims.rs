@@ -51,6 +51,9 @@ pub struct Claims {
     pub guest_policy: GuestPolicyClaims,
     /// What the platform has switched on.
     pub platform_info: PlatformInfoClaims,
+    /// `SEV_FEATURES` of the save area, as the policy describes this measurement. A report has
+    /// no field for them; absent where the policy says nothing.
+    pub sev_features: Option<u64>,
     /// Versions of the trusted computing base.
     pub tcb: TcbClaims,
     /// SNP firmware that runs.
@@ -188,6 +191,7 @@ impl Claims {
             report_id: Hex(report.report_id),
             guest_policy: GuestPolicyClaims::of(report.policy),
             platform_info: PlatformInfoClaims::of(report.platform_info),
+            sev_features: None,
             tcb,
             current_firmware: report.current_version.into(),
             committed_firmware: report.committed_version.into(),

@@ -10,6 +10,11 @@ use crate::rule::{AtMost, ChipId, Demand, Rule};
 use crate::{CachedChain, Claims, Policy, Refusal, Root};
 use std::fmt;
 
+/// Bits of `SEV_FEATURES` in the save area (AMD64 Architecture Programmer's Manual, volume 2,
+/// document 24593, appendix B, offset 0x3b0).
+const RESTRICTED_INJECTION: u64 = 1 << 3;
+const SECURE_TSC: u64 = 1 << 9;
+
 /// The checks so far.
 #[derive(Default)]
 struct Judge {
@@ -32,6 +37,7 @@ pub(crate) fn check(
     judge.firmware(&policy.snp, claims)?;
     judge.guest_policy(&policy.snp.guest_policy, claims)?;
     judge.platform_info(&policy.snp.platform_info, claims)?;
+    judge.save_area(&policy.snp, claims)?;
     judge.min_tcb(&policy.snp, claims)?;
     claims.skipped = judge.skipped;
     Ok(())
@@ -207,6 +213,20 @@ impl Judge {
         self.bits("snp.platform_info", &bits)?;
         let unknown = found.unknown_bits != 0;
         self.hold("snp.platform_info.unknown_bits", &rules.unknown_bits, &unknown)
+    }
+
+    /// What the report has no field for: the measurement covers it, and the policy says how.
+    fn save_area(&mut self, snp: &SnpPolicy, claims: &mut Claims) -> Result<(), Refusal> {
+        claims.sev_features = match &snp.measurements {
+            Rule::Skip => None,
+            Rule::Require(known) => known.sev_features(&claims.measurement),
+        };
+        let bit = |bit: u64| claims.sev_features.map(|features| features & bit != 0);
+        let (secure_tsc, restricted) = (bit(SECURE_TSC), bit(RESTRICTED_INJECTION));
+        let rules = &snp.save_area;
+        self.hold_some("snp.save_area.secure_tsc", &rules.secure_tsc, secure_tsc.as_ref())?;
+        let key = "snp.save_area.restricted_injection";
+        self.hold_some(key, &rules.restricted_injection, restricted.as_ref())
     }
 
     fn bits(&mut self, table: &str, bits: &[(&str, &Rule<bool>, bool)]) -> Result<(), Refusal> {

@@ -17,7 +17,7 @@
 //! use strongroom_verifier::{Policy, PolicyError};
 //!
 //! let empty: Result<Policy, PolicyError> = Policy::from_toml("");
-//! assert_eq!(empty.unwrap_err().to_string(), "policy: missing field `version`");
+//! assert_eq!(empty.unwrap_err().to_string(), "missing field `version`");
 //! ```
 #![forbid(unsafe_code)]
 
@@ -28,14 +28,18 @@ mod claims;
 mod genuine;
 mod judge;
 mod policy;
+mod policy_error;
 mod product;
+mod reason;
 mod refusal;
 mod rule;
 
-pub use chain::{AmdCertificates, CachedChain, Endorsements, Root};
+pub use chain::{AmdCertificates, CachedChain, Endorsements, Root, decode_certificates};
 pub use claims::{Claims, GuestPolicyClaims, Insecure, PlatformInfoClaims, TcbClaims, TcbParts};
-pub use policy::{POLICY_VERSION, Policy, PolicyError};
+pub use policy::{POLICY_VERSION, Policy};
+pub use policy_error::PolicyError;
 pub use product::{KeyKind, Part, ProductLine};
+pub use reason::Reason;
 pub use refusal::{Link, Refusal};
 pub use rule::{Hex, Version};
 

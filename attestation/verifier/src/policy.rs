@@ -4,11 +4,12 @@
 //! Every check has a key, every key is mandatory, and `"skip"` drops its check. The reference of
 //! all keys is `docs/attestation.md`.
 
-use crate::rule::{AtLeast, AtMost, Bits, ChipId, Hex, OneOf, Refused, Rule, Version};
-use crate::{KeyKind, ProductLine};
+use crate::rule::{
+    AtLeast, AtMost, Bits, ChipId, Hex, Measurements, OneOf, Refused, Rule, Version,
+};
+use crate::{KeyKind, PolicyError, ProductLine};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use thiserror::Error;
 
 /// The version of the policy language that this crate speaks.
 pub const POLICY_VERSION: i64 = 1;
@@ -25,11 +26,6 @@ pub struct Policy {
     #[serde(skip)]
     pub(crate) given_report_data: Option<Hex<64>>,
 }
-
-/// A text that is no policy.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("policy: {0}")]
-pub struct PolicyError(String);
 
 /// Roots other than AMD's to accept. The one key that may be left out: that accepts none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +48,7 @@ pub(crate) struct SnpPolicy {
     pub(crate) signing_keys: Rule<OneOf<KeyKind>>,
     pub(crate) chip_ids: Rule<OneOf<ChipId>>,
     pub(crate) providers: Rule<OneOf<String>>,
-    pub(crate) measurements: Rule<OneOf<Hex<48>>>,
+    pub(crate) measurements: Rule<Measurements>,
     pub(crate) host_data: Rule<OneOf<Hex<32>>>,
     pub(crate) id_key_digests: Rule<OneOf<Hex<48>>>,
     pub(crate) author_key_digests: Rule<OneOf<Hex<48>>>,
@@ -69,6 +65,7 @@ pub(crate) struct SnpPolicy {
     pub(crate) max_chain_age_s: Rule<AtMost<u64>>,
     pub(crate) guest_policy: GuestPolicyRules,
     pub(crate) platform_info: PlatformInfoRules,
+    pub(crate) save_area: SaveAreaRules,
     pub(crate) min_tcb: Rule<MinTcb>,
 }
 
@@ -111,6 +108,15 @@ pub(crate) struct PlatformInfoRules {
     pub(crate) unknown_bits: Rule<Refused>,
 }
 
+/// For features that are in the measured save area of a processor: how they have to be. The
+/// policy's own entry for the measurement says how they are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SaveAreaRules {
+    pub(crate) secure_tsc: Rule<bool>,
+    pub(crate) restricted_injection: Rule<bool>,
+}
+
 /// Minimums by product line: the numbers of different lines have nothing to do with each other.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,18 +154,30 @@ impl Policy {
     /// Reads a policy from TOML.
     ///
     /// # Errors
-    /// [`PolicyError`], whose message names the key: it is missing, not known, has no value of
-    /// its kind, or an empty list. An empty text is no policy either.
+    /// [`PolicyError`], which names place and key: it is missing, not known, has no value of its
+    /// kind, or an empty list. An empty text is no policy either.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        let table: toml::Table = text.parse().map_err(PolicyError::syntax)?;
+        let syntax = |error: toml::de::Error| PolicyError::syntax(text, &error);
+        let table: toml::Table = text.parse().map_err(syntax)?;
         match table.get("version").map(toml::Value::as_integer) {
             Some(Some(POLICY_VERSION)) => {}
-            None => return Err(PolicyError("missing field `version`".to_owned())),
-            Some(_) => return Err(PolicyError(format!("version: {POLICY_VERSION} is known"))),
+            None => return Err(PolicyError::whole("missing field `version`".to_owned())),
+            Some(_) => {
+                let message = format!("expected {POLICY_VERSION}, the version that is known");
+                return Err(PolicyError::about(text, "version", message));
+            }
         }
-        let policy: Self = toml::from_str(text).map_err(PolicyError::syntax)?;
-        policy.snp.check_minimums()?;
-        Ok(policy)
+        let policy: Self = toml::from_str(text).map_err(syntax)?;
+        match policy.snp.check_minimums() {
+            Ok(()) => Ok(policy),
+            Err((key, message)) => Err(PolicyError::about(text, &key, message)),
+        }
+    }
+
+    /// Whether the policy compares the report data with what [`Policy::with_report_data`] is told.
+    #[must_use]
+    pub const fn wants_report_data(&self) -> bool {
+        matches!(self.snp.report_data, Rule::Require(ReportData::Given))
     }
 
     /// The policy with the report data that `report_data = "given"` asks for: the caller's
@@ -179,16 +197,12 @@ impl Policy {
     }
 }
 
-impl PolicyError {
-    #[expect(clippy::needless_pass_by_value, reason = "for use with map_err")]
-    fn syntax(error: toml::de::Error) -> Self {
-        Self(error.to_string())
-    }
-}
+/// A key and what is wrong with its value.
+type Problem = (String, String);
 
 impl SnpPolicy {
     /// Checks that each accepted line has minimums, and that their parts are the line's.
-    fn check_minimums(&self) -> Result<(), PolicyError> {
+    fn check_minimums(&self) -> Result<(), Problem> {
         let Rule::Require(min_tcb) = &self.min_tcb else { return Ok(()) };
         for line in ProductLine::ALL {
             let accepted = match &self.product_lines {
@@ -198,8 +212,7 @@ impl SnpPolicy {
             match min_tcb.of(line) {
                 Some(minimums) => minimums.check(line)?,
                 None if accepted => {
-                    let problem = format!("missing field `{line}` in snp.min_tcb");
-                    return Err(PolicyError(problem));
+                    return Err(("snp.min_tcb".to_owned(), format!("missing field `{line}`")));
                 }
                 None => {}
             }
@@ -228,16 +241,16 @@ impl LineMinimums {
         ]
     }
 
-    fn check(&self, line: ProductLine) -> Result<(), PolicyError> {
+    fn check(&self, line: ProductLine) -> Result<(), Problem> {
         for (name, rule) in self.named() {
             let Rule::Require(minimum) = rule else { continue };
             let table = format!("snp.min_tcb.{line}.{name}");
             match (line, &minimum.fmc) {
                 (ProductLine::Turin, None) => {
-                    return Err(PolicyError(format!("missing field `fmc` in {table}")));
+                    return Err((table, "missing field `fmc`".to_owned()));
                 }
                 (ProductLine::Milan | ProductLine::Genoa, Some(_)) => {
-                    return Err(PolicyError(format!("unknown field `fmc` in {table}")));
+                    return Err((table, "unknown field `fmc`: Turin has it".to_owned()));
                 }
                 (ProductLine::Turin, Some(_)) | (ProductLine::Milan | ProductLine::Genoa, None) => {
                 }

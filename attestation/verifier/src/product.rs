@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 use strongroom_evidence::{Cpu, TcbLayout};
 
 /// Processors that share a root of AMD's.
@@ -69,8 +70,7 @@ impl ProductLine {
 
     /// The line whose names end like this: `ARK-Milan`, `SEV-Milan`, `SEV-VLEK-Milan`.
     pub(crate) fn with_suffix(name: &str, prefix: &str) -> Option<Self> {
-        let line = name.strip_prefix(prefix)?;
-        Self::ALL.into_iter().find(|known| known.to_string() == line)
+        name.strip_prefix(prefix)?.parse().ok()
     }
 
     /// The line of a product as certificates name it: with a stepping, or a line's sibling.
@@ -85,13 +85,23 @@ impl ProductLine {
     }
 
     /// The line of a processor.
-    pub(crate) fn of_processor(cpu: Cpu) -> Option<Self> {
+    #[must_use]
+    pub fn of_processor(cpu: Cpu) -> Option<Self> {
         match sev::Generation::identify_cpu(cpu.family, cpu.model).ok()? {
             sev::Generation::Milan => Some(Self::Milan),
             sev::Generation::Genoa => Some(Self::Genoa),
             sev::Generation::Turin => Some(Self::Turin),
             sev::Generation::Venice => None,
         }
+    }
+}
+
+impl FromStr for ProductLine {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|line| line.to_string() == name);
+        found.ok_or_else(|| format!("`{name}` is no product line; Milan, Genoa and Turin are"))
     }
 }
 

@@ -194,3 +194,11 @@ pub enum Refusal {
         found: String,
     },
 }
+
+impl Refusal {
+    /// Whether something was no report, certificate or list at all, so that nothing was judged.
+    #[must_use]
+    pub const fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::Report(Malformed::Length { .. }))
+    }
+}

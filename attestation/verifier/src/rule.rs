@@ -85,6 +85,70 @@ impl<T: fmt::Display> fmt::Display for OneOf<T> {
     }
 }
 
+/// A launch digest, and what is known of the save area that is part of it.
+///
+/// In text the digest alone, or a table: `{ digest = "…", sev_features = 0x9 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Measurement {
+    digest: Hex<48>,
+    /// `SEV_FEATURES` of the save area, which a report does not name.
+    sev_features: Option<u64>,
+}
+
+/// Launch digests, of which one has to be found.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Measurements(OneOf<Measurement>);
+
+impl Measurements {
+    /// What the list says of the save area that is part of `digest`.
+    pub(crate) fn sev_features(&self, digest: &Hex<48>) -> Option<u64> {
+        self.0.values().iter().find(|known| known.digest == *digest)?.sev_features
+    }
+}
+
+impl Demand for Measurements {
+    type Value = Hex<48>;
+
+    fn accepts(&self, value: &Hex<48>) -> bool {
+        self.0.values().iter().any(|known| known.digest == *value)
+    }
+}
+
+impl fmt::Display for Measurements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Measurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.digest.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Measurement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Described {
+            digest: Hex<48>,
+            sev_features: u64,
+        }
+        let value = toml::Value::deserialize(deserializer)?;
+        let read = if value.is_str() {
+            Hex::deserialize(value).map(|digest| Self { digest, sev_features: None })
+        } else {
+            let described = Described::deserialize(value);
+            described.map(|Described { digest, sev_features }| Self {
+                digest,
+                sev_features: Some(sev_features),
+            })
+        };
+        read.map_err(|error| D::Error::custom(error.message()))
+    }
+}
+
 /// A lower limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

@@ -19,7 +19,10 @@ use strongroom_verifier::{
     CachedChain, Endorsements, Evidence, KeyKind, Link, Part, Policy, ProductLine, Refusal, Root,
     verify, verify_with_chain,
 };
-use support::{MILAN, Machine, NOW, POLICY, TURIN, parse, policy, policy_table, policy_with};
+use support::{
+    MILAN, Machine, NOW, TURIN, Verified as _, parse, policy, policy_table, policy_text,
+    policy_with,
+};
 
 fn refusal(machine: &Machine) -> Refusal {
     machine.verify(&policy()).unwrap_err()
@@ -211,7 +214,7 @@ fn a_simulated_root_is_accepted_in_so_many_words_only() {
     machine.verify(&listed).unwrap();
     let other = policy_with("insecure_accept_simulated_roots", vec!["00".repeat(32)]);
     assert_eq!(machine.verify(&other), Err(Refusal::SimulatedRoot { key_sha256 }));
-    assert!(POLICY.contains("insecure_accept_simulated_roots"));
+    assert!(policy_text().contains("insecure_accept_simulated_roots"));
 }
 
 #[test]

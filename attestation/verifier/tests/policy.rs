@@ -13,7 +13,7 @@ mod support;
 
 use strongroom_evidence::{Extension, FirmwareVersion, GuestPolicy, PlatformInfo, Report, Vmpl};
 use strongroom_verifier::{Policy, Refusal};
-use support::{Machine, parse, policy, policy_table, policy_with, table_of};
+use support::{Machine, Verified as _, parse, policy, policy_table, policy_with, table_of};
 use toml::{Table, Value};
 
 /// Every key of the policy but `version`, and the one that may be missing.
@@ -56,6 +56,8 @@ const KEYS: &[&str] = &[
     "snp.platform_info.alias_check",
     "snp.platform_info.trusted_io",
     "snp.platform_info.unknown_bits",
+    "snp.save_area.secure_tsc",
+    "snp.save_area.restricted_injection",
     "snp.min_tcb",
 ];
 
@@ -145,9 +147,14 @@ fn each_check_refuses_the_one_thing_it_is_about() {
         assert_eq!(refused_key(machine.verify(&policy())), *key);
 
         let claims = machine.verify(&policy_with(key, "skip"));
-        if *key == "snp.report_versions" {
-            // A report of version 2 has no mitigation vector either.
-            assert_eq!(refused_key(claims), "snp.launch_mitigations");
+        // A report of version 2 has no mitigation vector, an unknown measurement no features.
+        let next = match *key {
+            "snp.report_versions" => Some("snp.launch_mitigations"),
+            "snp.measurements" => Some("snp.save_area.secure_tsc"),
+            _ => None,
+        };
+        if let Some(next) = next {
+            assert_eq!(refused_key(claims), next);
             continue;
         }
         assert_eq!(claims.unwrap().skipped, [*key], "skipping {key} drops that check alone");
@@ -163,6 +170,8 @@ fn every_key_has_a_test_of_its_refusal() {
         "snp.providers",
         "snp.max_revocation_list_age_s",
         "snp.max_chain_age_s",
+        "snp.save_area.secure_tsc",
+        "snp.save_area.restricted_injection",
         "snp.min_tcb",
     ];
     for key in KEYS {
@@ -240,6 +249,61 @@ fn report_data_is_what_the_caller_gave() {
 }
 
 #[test]
+fn features_of_the_save_area_are_those_of_the_measurement() {
+    let digest = "04".repeat(48);
+    let described = |features: i64| {
+        let entry: [(String, Value); 2] =
+            [("digest".into(), digest.clone().into()), ("sev_features".into(), features.into())];
+        policy_with("snp.measurements", vec![Table::from_iter(entry)])
+    };
+    let machine = Machine::milan();
+    assert_eq!(machine.verify(&described(0x209)).unwrap().sev_features, Some(0x209));
+    let refused = refused_key(machine.verify(&described(0x9)));
+    assert_eq!(refused, "snp.save_area.secure_tsc");
+    let refused = refused_key(machine.verify(&described(0x201)));
+    assert_eq!(refused, "snp.save_area.restricted_injection");
+
+    // A bare digest says nothing of them, and that is not good enough.
+    let bare = policy_with("snp.measurements", vec![digest.clone()]);
+    assert_eq!(refused_key(machine.verify(&bare)), "snp.save_area.secure_tsc");
+
+    // Nor do the features of another measurement count.
+    let mut table = policy_table();
+    let (snp, _) = table_of(&mut table, "snp.measurements");
+    let other: Table =
+        format!("digest = '{}'\nsev_features = 0x209", "05".repeat(48)).parse().unwrap();
+    snp.insert("measurements".into(), Value::Array(vec![other.into(), digest.into()]));
+    let policy = parse(&table).unwrap().with_report_data([3; 64]);
+    assert_eq!(refused_key(machine.verify(&policy)), "snp.save_area.secure_tsc");
+}
+
+#[test]
+fn errors_name_line_and_key() {
+    let text = |vmpls: &str| POLICY_TEXT.replace("vmpls = [0]", vmpls);
+    let error = Policy::from_toml(&text("vmpls = [4000]")).unwrap_err();
+    assert_eq!((error.line, error.column, error.key.as_str()), (7, 9, "snp.vmpls"));
+    assert!(error.message.contains("4000"), "{error}");
+    let error = Policy::from_toml(&text("vmpsl = [0]")).unwrap_err();
+    assert_eq!((error.line, error.column), (7, 1), "{error}");
+    assert!(error.message.contains("unknown field `vmpsl`, expected one of"), "{error}");
+    let error = Policy::from_toml("version = 7").unwrap_err();
+    assert_eq!(error.to_string(), "1:1: version: expected 1, the version that is known");
+    let error = Policy::from_toml("version = 1\n[snp\n").unwrap_err();
+    assert_eq!(error.line, 2, "{error}");
+}
+
+/// The beginning of a policy: enough for errors in it.
+const POLICY_TEXT: &str = "\
+# A comment.
+version = 1
+
+[snp]
+report_versions = [3]
+
+vmpls = [0]
+";
+
+#[test]
 fn what_is_insecure_is_claimed_in_the_open() {
     let mut machine = Machine::milan();
     set_policy(&mut machine.report, GuestPolicy::DEBUG | GuestPolicy::MIGRATE_MA, 0);
@@ -290,7 +354,7 @@ fn every_missing_key_is_named() {
 #[test]
 fn every_key_can_be_skipped_or_is_mandatory_all_the_same() {
     for key in KEYS {
-        if *key == "snp.min_tcb" || *key == "snp.product_lines" {
+        if ["snp.min_tcb", "snp.product_lines", "snp.measurements"].contains(key) {
             continue;
         }
         let claims = Machine::milan().verify(&policy_with(key, "skip")).unwrap();
@@ -356,13 +420,13 @@ fn parts_of_a_tcb_are_those_of_the_line() {
     let (inner, last) = table_of(&mut table, "snp.min_tcb.Turin.launch.fmc");
     inner.remove(last);
     let message = parse(&table).unwrap_err().to_string();
-    assert!(message.contains("missing field `fmc` in snp.min_tcb.Turin.launch"), "{message}");
+    assert!(message.contains("snp.min_tcb.Turin.launch: missing field `fmc`"), "{message}");
 
     let mut table = policy_table();
     let (inner, last) = table_of(&mut table, "snp.min_tcb.Milan.launch.fmc");
     inner.insert(last.to_owned(), 1.into());
     let message = parse(&table).unwrap_err().to_string();
-    assert!(message.contains("unknown field `fmc` in snp.min_tcb.Milan.launch"), "{message}");
+    assert!(message.contains("snp.min_tcb.Milan.launch: unknown field `fmc`"), "{message}");
 }
 
 #[test]

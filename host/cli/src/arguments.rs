@@ -4,10 +4,13 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::str::FromStr;
+use strongroom_client::AcceleratorChoice;
+use strongroom_client::attest::{Source, parse_nonce};
 use strongroom_client::manifest::{
     DirectoryGrant, parse_connect, parse_directory, parse_environment, parse_listen, parse_memory,
 };
 use strongroom_client::session::{ConnectAccess, ListenAccess};
+use strongroom_verifier::ProductLine;
 
 /// Runs unmodified Linux programs in an enclave.
 #[derive(Debug, Parser)]
@@ -22,6 +25,8 @@ pub(crate) enum Command {
     Run(Box<RunOptions>),
     #[command(subcommand)]
     Image(ImageCommand),
+    Verify(Box<VerifyOptions>),
+    FetchChain(FetchOptions),
 }
 
 /// Run a program in an enclave.
@@ -64,6 +69,10 @@ pub(crate) struct RunOptions {
     /// The payload to boot
     #[arg(long, value_name = "FILE")]
     pub(crate) payload: Option<PathBuf>,
+    /// What executes the enclave: kvm, tcg (QEMU's emulator), or auto: KVM where a trial of it,
+    /// made once and remembered, succeeds
+    #[arg(long = "accel", value_name = "NAME", default_value_t)]
+    pub(crate) accelerator: AcceleratorChoice,
     /// Keep the kernel's serial log, where the payload is a debug image
     #[arg(long, value_name = "FILE")]
     pub(crate) debug_log: Option<PathBuf>,
@@ -100,6 +109,81 @@ pub(crate) enum ImageCommand {
         /// The image
         image: PathBuf,
     },
+}
+
+/// Decide whether evidence is to be believed, and good enough for a policy.
+///
+/// The network is not used. Certificates are DER or PEM. AMD's root and issuer certificates are
+/// built in; what signed the report is given, or in the table that the host handed over, or in the
+/// cache that fetch-chain fills.
+///
+/// Exit status: 0 when the evidence is accepted, 1 when it is refused, 2 when that could not be
+/// decided: a file, the policy or the nonce is missing or no such thing.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  strongroom verify --policy policy.toml --nonce 5eed... --report report.bin --vcek vcek.pem
+  strongroom verify --policy policy.toml --report report.bin --certificates auxblob --json")]
+pub(crate) struct VerifyOptions {
+    /// What is asked of the evidence, a TOML file; docs/attestation.md has the reference
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// The nonce that the report data begins with, up to 64 bytes; the rest of it has to be zero
+    #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
+    pub(crate) nonce: Option<[u8; 64]>,
+    /// The attestation report, as the firmware made it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: PathBuf,
+    /// The certificate of the chip's own key, which signed the report
+    #[arg(long, value_name = "FILE", conflicts_with = "vlek")]
+    pub(crate) vcek: Option<PathBuf>,
+    /// The certificate of the provider's key that signed the report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vlek: Option<PathBuf>,
+    /// The table of certificates that the host hands over with a report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificates: Option<PathBuf>,
+    /// The issuer of the key's certificate (ASK, ASVK), in place of AMD's
+    #[arg(long, value_name = "FILE", requires = "ark")]
+    pub(crate) ask: Option<PathBuf>,
+    /// The root certificate, in place of AMD's
+    #[arg(long, value_name = "FILE", requires = "ask")]
+    pub(crate) ark: Option<PathBuf>,
+    /// The root's revocation list
+    #[arg(long, value_name = "FILE")]
+    pub(crate) crl: Option<PathBuf>,
+    /// Where fetch-chain keeps certificates
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Accept a root that is not AMD's. Such evidence proves nothing: for simulations only
+    #[arg(long)]
+    pub(crate) insecure_accept_simulated: bool,
+}
+
+/// Get the certificates that belong to a report into the cache.
+///
+/// They are checked to be a chain before they are kept. Only a URL uses the network.
+///
+/// Exit status: 0, or 2 when it failed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  strongroom fetch-chain --report report.bin --from ./mirror
+  strongroom fetch-chain --report report.bin --from https://kdsintf.amd.com")]
+pub(crate) struct FetchOptions {
+    /// The attestation report, as the firmware made it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: PathBuf,
+    /// A folder with the paths of AMD's key distribution service, or an address of such a service
+    #[arg(long, value_name = "DIR_OR_URL")]
+    pub(crate) from: Source,
+    /// Milan, Genoa or Turin, for reports of version 2
+    #[arg(long, value_name = "LINE")]
+    pub(crate) product_line: Option<ProductLine>,
+    /// Where to keep them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
 }
 
 /// Something that the host does for the program.

@@ -6,6 +6,7 @@ mod arguments;
 mod image;
 mod report;
 mod run;
+mod verify;
 
 use arguments::{Arguments, Command};
 use clap::Parser as _;
@@ -19,12 +20,22 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to be said when standard error is closed.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { report::LAUNCHER_FAILED } else { 0 });
+            return ExitCode::from(if error.use_stderr() { usage_failed() } else { 0 });
         }
     };
     let result = match arguments.command {
         Command::Run(options) => run::run(*options, began),
         Command::Image(command) => image::image(command),
+        Command::Verify(options) => return verify::verify(*options),
+        Command::FetchChain(options) => return verify::fetch_chain(options),
     };
     result.unwrap_or_else(|error| report::failure(&error))
+}
+
+/// The exit status of wrong usage: that of the command that was meant.
+fn usage_failed() -> u8 {
+    match std::env::args().nth(1).as_deref() {
+        Some("verify" | "fetch-chain") => verify::UNDECIDED,
+        Some(_) | None => report::LAUNCHER_FAILED,
+    }
 }

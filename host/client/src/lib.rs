@@ -15,6 +15,7 @@
 //! # }
 //! ```
 //!
+//! - [`attest`]: decides whether evidence is to be believed.
 //! - [`image`]: root images, built, opened and cached.
 //! - [`manifest`]: `strongroom.toml`, what a workload is and what its host does for it.
 //! - [`Launcher`]: starts the machine.
@@ -30,7 +31,10 @@
     reason = "host code on 64-bit machines: an overflow ends the tool, never the enclave"
 )]
 
+mod accelerator;
+pub mod attest;
 mod error;
+mod folders;
 pub mod image;
 mod launch;
 mod machine;
@@ -39,7 +43,8 @@ pub mod session;
 pub mod terminal;
 mod words;
 
+pub use accelerator::{Accelerator, AcceleratorChoice, UnknownAccelerator};
 pub use error::LaunchError;
-pub use launch::{Launcher, PLATFORM};
+pub use launch::Launcher;
 pub use manifest::Workload;
 pub use session::{Console, Event, Outcome, Session};

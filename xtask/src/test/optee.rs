@@ -6,8 +6,6 @@ mod power;
 
 use std::time::Instant;
 
-use anyhow::Result;
-
 use super::tally::{Outcome, Tally};
 use crate::{
     optee::{Made, Suite},
@@ -16,18 +14,14 @@ use crate::{
 
 /// Runs everything and counts it. A missing image is a failure, a missing `big` a loud line.
 pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
-    let started = Instant::now();
-    let made = match Made::best(workspace) {
-        Ok(made) => made,
-        Err(error) => {
-            let how = Outcome::Failed(format!("{error:#}"));
-            tally.add("optee image", &how, Some(started.elapsed()));
-            return;
-        }
-    };
-    tally.add("optee image", &Outcome::Passed, Some(started.elapsed()));
+    let mut made = None;
+    tally.check("optee image", || {
+        made = Some(Made::best(workspace)?);
+        Ok(())
+    });
+    let Some(made) = made else { return };
     harness::run_all(workspace, &made, tally);
-    count("power-cuts-during-writes", tally, || power::cuts(workspace, &made));
+    tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
     suites(workspace, &made, full, tally);
 }
 
@@ -54,14 +48,4 @@ fn suites(workspace: &Workspace, made: &Made, full: bool, tally: &Tally) {
         };
         tally.add(&name, &outcome, Some(started.elapsed()));
     }
-}
-
-/// Runs one check and counts it.
-fn count(name: &str, tally: &Tally, check: impl FnOnce() -> Result<()>) {
-    let started = Instant::now();
-    let outcome = match check() {
-        Ok(()) => Outcome::Passed,
-        Err(error) => Outcome::Failed(format!("{error:#}")),
-    };
-    tally.add(&format!("optee/{name}"), &outcome, Some(started.elapsed()));
 }

@@ -31,9 +31,6 @@ const PRIVATE: u32 = 0x80;
 const WALL_CLOCK: u32 = 0x100;
 const ANY_BIT: u32 = u32::MAX;
 
-/// Noted in [`crate::task::Progress::items`]: the thread is in the futex's queue, or was woken.
-const QUEUED: usize = 1;
-
 fn futex(
     call: &mut Call<'_>,
     word: usize,
@@ -67,7 +64,7 @@ fn key(call: &Call<'_>, word: usize, private: bool) -> Result<FutexKey, Errno> {
     if !word.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    if word >= call.memory.space().user_end() {
+    if word >= call.memory.user_end() {
         return Err(Errno::EFAULT);
     }
     Ok(FutexKey::new(call.memory, word, private))
@@ -96,7 +93,7 @@ fn wait(
     bits: u32,
 ) -> SysResult {
     let interrupt = if timeout.is_null() { Interrupt::Restart } else { Interrupt::Fail };
-    if call.progress.items == QUEUED {
+    if call.progress.queued {
         return go_on(call, interrupt);
     }
     if bits == 0 {
@@ -113,11 +110,11 @@ fn wait(
     let key = key(call, word, operation & PRIVATE != 0)?;
     let futexes = &call.kernel.futexes;
     futexes.enqueue(call.thread, call.memory, key, word, value, bits)??;
-    call.progress.items = QUEUED;
+    call.progress.queued = true;
     Err(Stop::Sleep(interrupt))
 }
 
-/// The thread was woken: by a waker, by the deadline, or for a signal.
+/// The thread was woken: by the deadline, or for a signal; or by a waker at the same time.
 fn go_on(call: &Call<'_>, interrupt: Interrupt) -> SysResult {
     let futexes = &call.kernel.futexes;
     if !futexes.is_waiting(call.thread) {

@@ -8,7 +8,7 @@ use crate::task::Quick;
 use crate::task::futex::FutexKey;
 use crate::user::UserPtr;
 use strongroom_abi::arch::Registers;
-use strongroom_abi::{Errno, Sysno, Timespec};
+use strongroom_abi::{Sysno, Timespec};
 
 pub(crate) const QUICK: &[(Sysno, QuickHandler)] = &[
     (Sysno::Getpid, |quick, _| Some(quick.thread.process.pid as isize)),
@@ -42,26 +42,17 @@ fn clock_gettime(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {
     Some(0)
 }
 
-/// Waking on a private futex, and waiting on one whose word has changed already.
+/// Waking on a private futex.
 fn futex(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {
-    const WAIT_PRIVATE: usize = 0x80;
-    const WAKE_PRIVATE: usize = 0x81;
-    let [word, operation, value, ..] = registers.arguments();
-    if !word.is_multiple_of(4) || word >= quick.memory.user_end() {
+    const WAKE_PRIVATE: u32 = 0x81;
+    let [word, operation, count, ..] = registers.arguments();
+    let usable = word.is_multiple_of(4) && word < quick.memory.user_end();
+    if operation as u32 != WAKE_PRIVATE || !usable {
         return None;
     }
-    match operation as u32 as usize {
-        WAKE_PRIVATE => {
-            let count = (value as u32).cast_signed().max(1).unsigned_abs() as usize;
-            let key = FutexKey::new(quick.memory, word, true);
-            Some(quick.thread.kernel.futexes.wake(key, count, u32::MAX).cast_signed())
-        }
-        WAIT_PRIVATE => {
-            let held = quick.memory.space().load_u32(word).ok()?;
-            (held != value as u32).then(|| Errno::EAGAIN.as_return())
-        }
-        _ => None,
-    }
+    let count = (count as u32).cast_signed().max(1).unsigned_abs() as usize;
+    let key = FutexKey::new(quick.memory, word, true);
+    Some(quick.thread.kernel.futexes.wake(key, count, u32::MAX).cast_signed())
 }
 
 fn write(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {

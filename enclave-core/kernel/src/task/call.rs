@@ -25,6 +25,9 @@ pub(crate) struct Progress {
     pub(crate) items: usize,
     /// An address in user memory that cannot be reached, found out by an earlier attempt.
     pub(crate) bad_address: Option<usize>,
+    /// Whether the thread was put into a futex's queue: taken out of it, the call has succeeded
+    /// with 0 and need not be attempted again.
+    pub(crate) queued: bool,
     /// Whether it slept already and was woken.
     pub(crate) woken: bool,
     /// Whether a handler is about to end it: this attempt is the last one.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Futexes (`futex(2)`): queues of threads by word.
 
-use crate::fs::InodeId;
 use crate::memory::Memory;
 use crate::sync::Scheduler;
 use crate::task::Thread;
@@ -13,10 +12,16 @@ use strongroom_abi::Errno;
 use strongroom_south::Fault;
 
 /// What identifies a word: an address in one address space, or a place in a shared object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum FutexKey {
-    Private { space: usize, address: usize },
-    Shared { object: InodeId, offset: u64 },
+///
+/// Three numbers rather than an enum: keys are compared and hashed at every wait and wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FutexKey {
+    /// Address or offset of the word.
+    place: u64,
+    /// The address space, or the object's number.
+    object: u64,
+    /// The object's file system; 0, which no file system has, for an address space.
+    device: u64,
 }
 
 impl FutexKey {
@@ -24,8 +29,10 @@ impl FutexKey {
     pub(crate) fn new(memory: &Memory, address: usize, private: bool) -> Self {
         let shared = if private { None } else { memory.shared_object(address) };
         match shared {
-            Some((object, offset)) => Self::Shared { object, offset },
-            None => Self::Private { space: memory.identity(), address },
+            Some((object, offset)) => {
+                Self { place: offset, object: object.number, device: object.device }
+            }
+            None => Self { place: address as u64, object: memory.identity() as u64, device: 0 },
         }
     }
 }
@@ -97,15 +104,10 @@ impl Futexes {
         let mut woken = 0;
         let mut position = 0;
         while woken < count
-            && let Some(waiter) = bucket.get(position)
+            && let Some(Waiting { thread, .. }) = take_next(&mut bucket, &mut position, key, bits)
         {
-            if waiter.key != key || waiter.bits & bits == 0 {
-                position += 1;
-                continue;
-            }
-            let waiter = bucket.remove(position);
-            waiter.thread.futex.store(0, Ordering::Relaxed);
-            self.scheduler.wake(waiter.thread.key);
+            thread.futex.store(0, Ordering::Relaxed);
+            self.scheduler.wake(thread.key);
             woken += 1;
         }
         woken
@@ -118,13 +120,9 @@ impl Futexes {
             let mut bucket = bucket.lock();
             let mut position = 0;
             while moved.len() < count
-                && let Some(waiter) = bucket.get(position)
+                && let Some(waiter) = take_next(&mut bucket, &mut position, from, u32::MAX)
             {
-                if waiter.key == from {
-                    moved.push(bucket.remove(position));
-                } else {
-                    position += 1;
-                }
+                moved.push(waiter);
             }
         }
         let number = moved.len();
@@ -139,12 +137,24 @@ impl Futexes {
     }
 }
 
+/// Takes the first waiter out, from `position` on, that waits for this word and one of these bits.
+fn take_next(
+    waiters: &mut Vec<Waiting>,
+    position: &mut usize,
+    key: FutexKey,
+    bits: u32,
+) -> Option<Waiting> {
+    let (_, rest) = waiters.split_at_checked(*position)?;
+    let meant = |waiter: &Waiting| waiter.key == key && waiter.bits & bits != 0;
+    *position += rest.iter().position(meant)?;
+    // Most often nobody is behind it, and nothing has to move.
+    let is_last = *position + 1 == waiters.len();
+    if is_last { waiters.pop() } else { Some(waiters.remove(*position)) }
+}
+
 impl FutexKey {
     fn bucket(self) -> usize {
-        let mixed = match self {
-            Self::Private { space, address } => space >> 6 ^ address >> 2,
-            Self::Shared { object, offset } => (object.number ^ offset >> 2) as usize,
-        };
+        let mixed = (self.object >> 6 ^ self.place >> 2) as usize;
         (mixed ^ mixed >> 6 ^ mixed >> 12) % BUCKETS
     }
 }

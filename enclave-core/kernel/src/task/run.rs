@@ -23,6 +23,10 @@ struct Loaded {
     memory: Arc<Memory>,
     files: Arc<FileTable>,
     context: Box<dyn Context>,
+    /// The call that the thread is in. Its arguments stay in the registers until it is done.
+    number: usize,
+    /// How far that call has got.
+    progress: Progress,
 }
 
 /// The thread is ending.
@@ -31,10 +35,11 @@ struct Ending;
 /// See the module's text. The future is done when the thread has ended.
 pub(crate) async fn run(thread: Arc<Thread>, memory: Arc<Memory>, context: Box<dyn Context>) {
     let files = Arc::clone(&thread.files.lock());
-    let mut loaded = Loaded { thread, memory, files, context };
+    let mut loaded =
+        Loaded { thread, memory, files, context, number: 0, progress: Progress::default() };
     loaded.thread.kernel.note_started();
     while loaded.live().await.is_ok() {}
-    let Loaded { thread, memory, files, context } = loaded;
+    let Loaded { thread, memory, files, context, .. } = loaded;
     exit::end_thread(&thread, &memory);
     drop((context, files, memory));
     exit::finish_thread(&thread);
@@ -47,7 +52,7 @@ enum Halt {
     /// A trap other than a system call.
     Trap(Trap),
     /// A call has to wait.
-    Wait { number: usize, arguments: [usize; 6], progress: Progress, stop: Stop },
+    Wait(Stop),
     /// `execve` has replaced the program.
     Adopt(Box<NewImage>),
 }
@@ -67,17 +72,14 @@ impl Loaded {
             if trap != Trap::SystemCall {
                 return Halt::Trap(trap);
             }
-            let number = registers.number();
-            let arguments = registers.arguments();
-            let mut progress = Progress::default();
-            match self.attempt(number, arguments, &mut progress) {
+            self.number = registers.number();
+            self.progress = Progress::default();
+            match self.attempt() {
                 Ok(value) => self.finish(value.cast_signed()),
                 Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
-                Err(stop) => {
-                    return Halt::Wait { number, arguments, progress, stop };
-                }
+                Err(stop) => return Halt::Wait(stop),
             }
-            if let Some(image) = progress.image {
+            if let Some(image) = self.progress.image.take() {
                 return Halt::Adopt(image);
             }
         }
@@ -88,9 +90,11 @@ impl Loaded {
     async fn live(&mut self) -> Result<(), Ending> {
         match self.stay() {
             Halt::Work => self.attend().await,
-            Halt::Wait { number, arguments, mut progress, stop } => {
-                self.slow(number, arguments, &mut progress, stop).await?;
-                if let Some(image) = progress.image {
+            Halt::Wait(stop) => {
+                self.slow(stop).await?;
+                // An end of a FIFO that found no partner goes with the call.
+                self.progress.fifo = None;
+                if let Some(image) = self.progress.image.take() {
                     self.adopt(*image);
                 }
                 Ok(())
@@ -117,23 +121,19 @@ impl Loaded {
     }
 
     #[inline]
-    fn attempt(
-        &mut self,
-        number: usize,
-        arguments: [usize; 6],
-        progress: &mut Progress,
-    ) -> Result<usize, Stop> {
+    fn attempt(&mut self) -> Result<usize, Stop> {
+        let arguments = self.context.registers().arguments();
         let mut call = Call {
             kernel: self.thread.kernel,
             thread: &self.thread,
             memory: &self.memory,
             files: &self.files,
             context: &mut *self.context,
-            progress,
-            number,
+            progress: &mut self.progress,
+            number: self.number,
             arguments,
         };
-        table::dispatch(number, &mut call)
+        table::dispatch(self.number, &mut call)
     }
 
     #[inline]
@@ -143,13 +143,7 @@ impl Loaded {
     }
 
     /// Waits and attempts again, until the call is done or interrupted.
-    async fn slow(
-        &mut self,
-        number: usize,
-        arguments: [usize; 6],
-        progress: &mut Progress,
-        mut stop: Stop,
-    ) -> Result<(), Ending> {
+    async fn slow(&mut self, mut stop: Stop) -> Result<(), Ending> {
         let mut turns = 0_u32;
         loop {
             match stop {
@@ -167,26 +161,31 @@ impl Loaded {
                 }
                 Stop::Page(fault) => {
                     if self.bring_in(fault.address, fault.write, false).await?.is_err() {
-                        if progress.bad_address == Some(fault.address) {
+                        if self.progress.bad_address == Some(fault.address) {
                             self.finish(Errno::EFAULT.as_return());
                             break;
                         }
                         // Once more: the call may do with less, or has its own answer.
-                        progress.bad_address = Some(fault.address);
+                        self.progress.bad_address = Some(fault.address);
                     }
                 }
                 Stop::Sleep(interrupt) => {
-                    match progress.deadline_ns {
+                    match self.progress.deadline_ns {
                         None => Park::default().await,
                         Some(deadline_ns) => sleep(&self.thread, deadline_ns).await,
                     }
+                    let idle = self.thread.work().is_empty();
+                    if idle && self.progress.queued && !self.is_queued() {
+                        self.finish(0);
+                        break;
+                    }
                     if interrupt != Interrupt::Never
-                        && !self.thread.work().is_empty()
+                        && !idle
                         && let Some(restart) = self.interrupted().await?
                     {
-                        if !self.completes(number, arguments, progress).await? {
+                        if !self.completes().await? {
                             let restart = restart && interrupt == Interrupt::Restart;
-                            self.abandon(number, restart, progress.done);
+                            self.abandon(restart);
                         }
                         break;
                     }
@@ -196,9 +195,9 @@ impl Loaded {
                 self.leave_queues();
                 return Err(Ending);
             }
-            progress.woken = true;
+            self.progress.woken = true;
             self.thread.reader.rewind();
-            match self.attempt(number, arguments, progress) {
+            match self.attempt() {
                 Ok(value) => {
                     self.finish(value.cast_signed());
                     break;
@@ -218,17 +217,12 @@ impl Loaded {
 
     /// Whether a call that a signal would interrupt can be finished after all, or finishes by
     /// itself now that it is told.
-    async fn completes(
-        &mut self,
-        number: usize,
-        arguments: [usize; 6],
-        progress: &mut Progress,
-    ) -> Result<bool, Ending> {
-        progress.woken = true;
-        progress.interrupted = true;
+    async fn completes(&mut self) -> Result<bool, Ending> {
+        self.progress.woken = true;
+        self.progress.interrupted = true;
         loop {
             self.thread.reader.rewind();
-            match self.attempt(number, arguments, progress) {
+            match self.attempt() {
                 Ok(value) => self.finish(value.cast_signed()),
                 Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
                 Err(Stop::Page(fault)) => {
@@ -244,16 +238,22 @@ impl Loaded {
     }
 
     /// A handler interrupts the call.
-    fn abandon(&mut self, number: usize, restart: bool, done: usize) {
+    fn abandon(&mut self, restart: bool) {
         self.leave_queues();
         self.thread.reader.forget();
-        if done > 0 {
-            self.context.registers().set_result(done.cast_signed());
+        if self.progress.done > 0 {
+            self.context.registers().set_result(self.progress.done.cast_signed());
         } else if restart {
-            self.context.registers().restart(number);
+            self.context.registers().restart(self.number);
         } else {
             self.context.registers().set_result(Errno::EINTR.as_return());
         }
+    }
+
+    /// Whether the thread is in a futex's queue.
+    #[inline]
+    fn is_queued(&self) -> bool {
+        self.thread.kernel.futexes.is_waiting(&self.thread)
     }
 
     fn leave_queues(&self) {

@@ -8,6 +8,7 @@
 
 use super::tree::TYPE_MASK;
 use super::{Image, ImageError, Ownership, build_into};
+use crate::folders;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
@@ -39,16 +40,9 @@ impl Cache {
     ///
     /// [`ImageError::Io`] when neither variable is set.
     pub fn of_user() -> Result<Self, ImageError> {
-        let base = match std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from) {
-            Some(path) if path.is_absolute() => path,
-            Some(_) | None => std::env::home_dir()
-                .ok_or_else(|| {
-                    let nowhere = std::io::ErrorKind::NotFound.into();
-                    ImageError::io("find the cache folder in", Path::new("$HOME"))(nowhere)
-                })?
-                .join(".cache"),
-        };
-        Ok(Self::new(base.join("strongroom/images")))
+        let base = folders::cache()
+            .map_err(ImageError::io("find the cache folder in", Path::new("$HOME")))?;
+        Ok(Self::new(base.join("images")))
     }
 
     /// The image of a directory or tar archive as it is now, built unless it is there.
@@ -168,6 +162,6 @@ fn fold(hash: &mut Sha256, path: &Path, metadata: &Metadata) -> SystemTime {
 }
 
 /// The first 20 bytes in hexadecimal: plenty against accidents.
-fn hex_prefix(digest: &[u8]) -> String {
+pub(crate) fn hex_prefix(digest: &[u8]) -> String {
     digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect()
 }

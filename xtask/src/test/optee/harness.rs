@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use strongroom_optee_qemu::{Command, Error, Image, Input, Machine, Options, Status};
 
-use super::{Tally, count};
+use super::Tally;
 use crate::{
     optee::{Made, agent},
     workspace::Workspace,
@@ -57,10 +57,10 @@ pub(super) fn run_all(workspace: &Workspace, made: &Made, tally: &Tally) {
     match bench {
         Ok(bench) => {
             for (name, check) in CHECKS {
-                count(name, tally, || check(&bench));
+                tally.check(&format!("optee/{name}"), || check(&bench));
             }
         }
-        Err(error) => count("prepare", tally, || Err(error)),
+        Err(error) => tally.check("optee/prepare", || Err(error)),
     }
 }
 

@@ -26,11 +26,12 @@ const ID: u32 = 0x02;
 const TASK_PRIORITY: u32 = 0x08;
 const END_OF_INTERRUPT: u32 = 0x0b;
 const SPURIOUS_VECTOR: u32 = 0x0f;
+/// First of eight words with a bit for each vector that waits to be taken.
+const REQUESTS: u32 = 0x20;
 const TIMER_ENTRY: u32 = 0x32;
 const LOCAL_0: u32 = 0x35;
 const LOCAL_1: u32 = 0x36;
 const INITIAL_COUNT: u32 = 0x38;
-const CURRENT_COUNT: u32 = 0x39;
 const DIVIDE: u32 = 0x3e;
 
 const SOFTWARE_ENABLED: u32 = 1 << 8;
@@ -88,14 +89,10 @@ impl Apic {
         (id < 0xff).then_some(0xfee0_0000 | id << 12)
     }
 
-    /// Starts counting down without an interrupt.
-    pub(super) fn count_from_the_top(&self) {
-        self.write(TIMER_ENTRY, MASKED | u32::from(TIMER));
-        self.write(INITIAL_COUNT, u32::MAX);
-    }
-
-    pub(super) fn count(&self) -> u32 {
-        self.read(CURRENT_COUNT)
+    /// Whether the timer's interrupt waits to be taken. To be asked while interrupts are off.
+    pub(super) fn timer_rang(&self) -> bool {
+        let word = self.read(REQUESTS.wrapping_add(u32::from(TIMER / 32)));
+        word & 1 << (TIMER % 32) != 0
     }
 
     /// Interrupts every so many ticks.

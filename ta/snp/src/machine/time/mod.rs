@@ -19,8 +19,12 @@ use x86_64::instructions::interrupts;
 
 /// Time between two ticks while user mode runs.
 const TICK_NS: u64 = 4_000_000;
-/// How long the timer is watched to learn its rate.
-const WATCHED_NS: u64 = 500_000;
+/// What the timer counts down from while it is watched to learn its rate.
+const WATCHED_TICKS: u32 = 200_000;
+/// How often it is watched: the host may be busy meanwhile, so the shortest time counts.
+const WATCHES: usize = 3;
+/// A timer that takes longer does not count.
+const WATCHED_NS_MAX: u64 = 1_000_000_000;
 
 struct Source {
     start: u64,
@@ -41,24 +45,35 @@ pub(crate) fn counter() -> u64 {
 pub(crate) fn start(features: &Features) -> Option<()> {
     let start = counter();
     let apic = Apic::start(features)?;
-    apic.count_from_the_top();
-    let timer_start = apic.count();
-    let watched_start = counter();
     let scale = match features.tsc_hertz.and_then(Timescale::new) {
-        Some(scale) => {
-            let ticks = scale.ticks(WATCHED_NS);
-            while counter().wrapping_sub(watched_start) < ticks {}
-            scale
-        }
+        Some(scale) => scale,
         None => pit::measure_counter()?,
     };
-    let watched_ns = scale.nanoseconds(counter().wrapping_sub(watched_start));
-    let timer_ticks = u64::from(timer_start.wrapping_sub(apic.count()));
-    let hertz = timer_ticks.checked_mul(1_000_000_000)?.checked_div(watched_ns)?;
-    let timer = Timescale::new(hertz)?;
+    let timer = measure_timer(apic, &scale)?;
     SOURCE.call_once(|| Source { start, scale, timer });
     tick();
     Some(())
+}
+
+/// Learns the timer's rate from when it rings. What is left of its count is not read: a QEMU that
+/// counts instructions cannot tell it in the middle of a block of them.
+fn measure_timer(apic: &Apic, scale: &Timescale) -> Option<Timescale> {
+    let mut shortest_ns = u64::MAX;
+    for _ in 0..WATCHES {
+        let start = counter();
+        let elapsed_ns = || scale.nanoseconds(counter().wrapping_sub(start));
+        apic.one_shot(WATCHED_TICKS);
+        while !apic.timer_rang() {
+            if elapsed_ns() > WATCHED_NS_MAX {
+                return None;
+            }
+        }
+        shortest_ns = shortest_ns.min(elapsed_ns());
+        // The interrupt waits, so this takes it and goes on.
+        interrupts::enable_and_hlt();
+        interrupts::disable();
+    }
+    Timescale::new(u64::from(WATCHED_TICKS).checked_mul(1_000_000_000)?.checked_div(shortest_ns)?)
 }
 
 /// Starts the tick.

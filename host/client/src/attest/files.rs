@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+//! Evidence and endorsements in files.
+
+use super::chain::{FILE_MAX, StoredChain, read};
+use super::{AttestError, ChainCache, ReportKeyName};
+use std::path::{Path, PathBuf};
+use strongroom_evidence::{
+    CERTIFICATE_TABLE_LEN_MAX, CertificateKind, CertificateTable, REPORT_LEN, Report,
+};
+use strongroom_verifier::{AmdCertificates, Endorsements, KeyKind, decode_certificates};
+
+/// Where a report and what vouches for it are. Certificates are DER or PEM.
+#[derive(Clone, Debug)]
+pub struct EvidenceFiles {
+    /// The report, as the firmware made it.
+    pub report: PathBuf,
+    /// The certificate of the key that signed it.
+    pub report_key: Option<ReportKeyFile>,
+    /// The table of certificates that the host handed over with the report.
+    pub certificates: Option<PathBuf>,
+    /// The issuer of the key's certificate, where it is not AMD's: ASK or ASVK.
+    pub issuer: Option<PathBuf>,
+    /// The root, where it is not AMD's.
+    pub root: Option<PathBuf>,
+    /// The root's revocation list.
+    pub revocation_list: Option<PathBuf>,
+    /// Where to look for what is not given.
+    pub cache: Option<ChainCache>,
+}
+
+/// A certificate with the kind of key that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportKeyFile {
+    /// The chip's own.
+    Vcek(PathBuf),
+    /// A provider's.
+    Vlek(PathBuf),
+}
+
+/// A report with all that it is verified under. DER.
+#[derive(Clone, Debug)]
+pub(super) struct Bundle {
+    pub(super) report: Vec<u8>,
+    chain: StoredChain,
+}
+
+impl Bundle {
+    pub(super) fn endorsements(&self) -> Endorsements<'_> {
+        Endorsements {
+            root: &self.chain.root,
+            issuer: &self.chain.issuer,
+            report_key: &self.chain.report_key,
+            revocation_list: self.chain.revocation_list.as_deref(),
+        }
+    }
+}
+
+/// Parts of a chain from one place.
+#[derive(Default)]
+struct Parts {
+    report_key: Option<Vec<u8>>,
+    issuer: Option<Vec<u8>>,
+    root: Option<Vec<u8>>,
+    revocation_list: Option<Vec<u8>>,
+}
+
+impl EvidenceFiles {
+    /// Reads everything. What is given by name counts before what is in the host's table, that
+    /// before the cache, and that before AMD's certificates as this library has them.
+    pub(super) fn read(&self) -> Result<Bundle, AttestError> {
+        let report = read(&self.report, "a report", REPORT_LEN)?;
+        let given = self.given()?.or(self.table()?);
+        let parts = match given.report_key {
+            Some(_) => given,
+            None => given.or(self.cached(&report)?),
+        };
+        let report_key = parts.report_key.ok_or(AttestError::NoReportKey)?;
+        let (issuer, root) = match (parts.issuer, parts.root) {
+            (Some(issuer), Some(root)) => (issuer, root),
+            (issuer, root) => {
+                let amd = AmdCertificates::for_report_key(&report_key).map_err(|refusal| {
+                    AttestError::Unreadable {
+                        path: "the certificate of the report key".into(),
+                        what: "certificate below one of AMD's issuers",
+                        reason: refusal.to_string(),
+                    }
+                })?;
+                (issuer.unwrap_or(amd.issuer), root.unwrap_or(amd.root))
+            }
+        };
+        let revocation_list = parts.revocation_list;
+        Ok(Bundle { report, chain: StoredChain { root, issuer, report_key, revocation_list } })
+    }
+
+    fn given(&self) -> Result<Parts, AttestError> {
+        let optional = |path: &Option<PathBuf>, what| {
+            path.as_deref().map(|path| certificate(path, what)).transpose()
+        };
+        Ok(Parts {
+            report_key: match &self.report_key {
+                Some(ReportKeyFile::Vcek(path)) => Some(report_key(path, KeyKind::Vcek)?),
+                Some(ReportKeyFile::Vlek(path)) => Some(report_key(path, KeyKind::Vlek)?),
+                None => None,
+            },
+            issuer: optional(&self.issuer, "certificate")?,
+            root: optional(&self.root, "certificate")?,
+            revocation_list: optional(&self.revocation_list, "revocation list")?,
+        })
+    }
+
+    fn table(&self) -> Result<Parts, AttestError> {
+        let Some(path) = &self.certificates else { return Ok(Parts::default()) };
+        let bytes = read(path, "a certificate table", CERTIFICATE_TABLE_LEN_MAX)?;
+        let unreadable = |reason: String| AttestError::Unreadable {
+            path: path.clone(),
+            what: "certificate table",
+            reason,
+        };
+        let table = CertificateTable::parse(&bytes).map_err(|bad| unreadable(bad.to_string()))?;
+        let of = |kind| match table.certificate(kind) {
+            Some(bytes) => first(bytes).map(Some).map_err(unreadable),
+            None => Ok(None),
+        };
+        Ok(Parts {
+            report_key: match of(CertificateKind::Vcek)? {
+                Some(vcek) => Some(vcek),
+                None => of(CertificateKind::Vlek)?,
+            },
+            issuer: of(CertificateKind::Ask)?,
+            root: of(CertificateKind::Ark)?,
+            revocation_list: of(CertificateKind::Crl)?,
+        })
+    }
+
+    /// A report that cannot be read is in no cache; the verifier will say what is wrong with it.
+    fn cached(&self, report: &[u8]) -> Result<Parts, AttestError> {
+        let (Some(cache), Ok(report)) = (&self.cache, Report::parse(report)) else {
+            return Ok(Parts::default());
+        };
+        let lines = match ReportKeyName::of(&report, None) {
+            Ok(key) => vec![key],
+            // Version 2 does not name its processor: its chip has one folder all the same.
+            Err(_) => strongroom_verifier::ProductLine::ALL
+                .into_iter()
+                .filter_map(|line| ReportKeyName::of(&report, Some(line)).ok())
+                .collect(),
+        };
+        for key in lines {
+            if let Some(chain) = cache.load(&key)? {
+                return Ok(Parts {
+                    report_key: Some(chain.report_key),
+                    issuer: Some(chain.issuer),
+                    root: Some(chain.root),
+                    revocation_list: chain.revocation_list,
+                });
+            }
+        }
+        Ok(Parts::default())
+    }
+}
+
+impl Parts {
+    fn or(self, other: Self) -> Self {
+        Self {
+            report_key: self.report_key.or(other.report_key),
+            issuer: self.issuer.or(other.issuer),
+            root: self.root.or(other.root),
+            revocation_list: self.revocation_list.or(other.revocation_list),
+        }
+    }
+}
+
+/// The one certificate, or list, of a file.
+fn certificate(path: &Path, what: &'static str) -> Result<Vec<u8>, AttestError> {
+    let bytes = read(path, what, FILE_MAX)?;
+    first(&bytes).map_err(|reason| AttestError::Unreadable {
+        path: path.to_path_buf(),
+        what,
+        reason,
+    })
+}
+
+fn first(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let certificates = decode_certificates(bytes)?;
+    certificates.into_iter().next().ok_or_else(|| "nothing in it".to_owned())
+}
+
+/// The certificate of a report key, which has to be of the kind that the caller says.
+fn report_key(path: &Path, given: KeyKind) -> Result<Vec<u8>, AttestError> {
+    let bytes = certificate(path, "certificate")?;
+    match KeyKind::of_certificate(&bytes) {
+        Ok(Some(kind)) if kind != given => {
+            Err(AttestError::OtherKind { path: path.to_path_buf(), given })
+        }
+        Ok(_) => Ok(bytes),
+        Err(refusal) => Err(AttestError::Unreadable {
+            path: path.to_path_buf(),
+            what: "certificate",
+            reason: refusal.to_string(),
+        }),
+    }
+}

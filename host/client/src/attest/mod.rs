@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+//! Decides whether evidence in files is to be believed, and gets what that takes.
+//!
+//! - [`Question`]: a policy, a nonce and [`EvidenceFiles`] in; a [`Verdict`] out.
+//! - [`fetch_chain`]: the certificates that belong to a report, from a folder or a service, into a
+//!   [`ChainCache`].
+//!
+//! Whether evidence is good is decided by `strongroom-verifier`, which reads no file and no clock;
+//! here is what it has to be given.
+
+mod chain;
+mod error;
+mod fetch;
+mod files;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use chain::{ChainCache, ReportKeyName};
+pub use error::AttestError;
+pub use fetch::{Fetched, Source, fetch_chain};
+pub use files::{EvidenceFiles, ReportKeyFile};
+pub use verdict::{Question, Verdict, parse_nonce};
