@@ -24,7 +24,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 pub(crate) use image::Made;
-pub(crate) use programs::agent;
+pub(crate) use programs::{agent, cargo as normal_world_cargo};
 pub(crate) use run::restore_terminal;
 pub(crate) use xtest::{OWN_PROGRAM, Suite, own_program};
 

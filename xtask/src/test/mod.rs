@@ -23,6 +23,7 @@ pub(crate) use oracle::check_oracle;
 
 use crate::{
     build::Built,
+    optee::normal_world_cargo,
     process,
     setup::{self, Wants},
     syscalls, tidy,
@@ -171,7 +172,7 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
         });
     }
     step("clippy", "clippy (OP-TEE's normal world)", &|| {
-        let mut command = on_target(workspace, "clippy", ARM_TARGET)?;
+        let mut command = normal_world_cargo(workspace, "clippy", "")?;
         for package in NORMAL_WORLD {
             command.args(["--package", package]);
         }

@@ -100,7 +100,7 @@ fn act(kind: Kind) -> Result<(), TeeError> {
             ready();
             let mut operation = Operation::new([
                 Parameter::inout(&mut shared),
-                Parameter::value_inout(200, 0),
+                Parameter::value_inout(60, 0),
                 Parameter::whole(&mut memory),
                 Parameter::output(&mut digest),
             ]);

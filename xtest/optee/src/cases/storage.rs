@@ -305,11 +305,11 @@ fn outlives(checks: &mut Checks) -> Result<(), Stop> {
 fn many(checks: &mut Checks) -> Result<(), Stop> {
     let session = session()?;
     let name = |number: u8| [b"many".as_slice(), &[number]].concat();
-    for number in 0..24 {
+    for number in 0..12 {
         clear(&session, &name(number));
         drop(Object::create(&session, &name(number), META, &[number; 100])?);
     }
-    for number in (0..24).rev() {
+    for number in (0..12).rev() {
         let object = Object::open(&session, &name(number), READ | META)?;
         checks.equal(object.read(999)?, vec![number; 100]);
         object.delete()?;
@@ -373,8 +373,8 @@ fn changed_file(checks: &mut Checks) -> Result<(), Stop> {
     let whole = snapshot()?;
     let length = fs::metadata(&file)?.len();
     let mut noticed = 0;
-    for sixteenth in 0..16 {
-        let place = usize::try_from(length * sixteenth / 16).unwrap_or(0);
+    for tenth in 0..10 {
+        let place = usize::try_from(length * tenth / 10).unwrap_or(0);
         let mut contents = fs::read(&file)?;
         if let Some(byte) = contents.get_mut(place) {
             *byte ^= 0x10;
@@ -391,7 +391,7 @@ fn changed_file(checks: &mut Checks) -> Result<(), Stop> {
         let back = contents_of(b"changed", 9000);
         checks.check(back == Ok(pattern(9000)), "the unchanged file did not give its bytes back");
     }
-    checks.check(noticed > 3, &format!("of 16 changes {noticed} were noticed"));
+    checks.check(noticed > 2, &format!("of 10 changes {noticed} were noticed"));
     clear(&session()?, b"changed");
     Ok(())
 }
