@@ -71,7 +71,7 @@ enum Task {
 }
 
 /// Shared by every command that may install things.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 struct Setup {
     /// Install nothing: list what is missing, and fail if something is
     #[arg(long)]

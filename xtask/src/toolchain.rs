@@ -55,13 +55,7 @@ impl Route {
     pub(crate) fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
         let mut command = match self {
             Self::Installed | Self::ActiveSource => cargo(workspace),
-            Self::DebianWeb => {
-                let mut command = Command::new("/usr/bin/cargo");
-                command.current_dir(&workspace.root);
-                command.env_remove("RUSTUP_TOOLCHAIN").env("RUSTC", "/usr/bin/rustc");
-                command.env("PATH", path_with_debian_first());
-                command
-            }
+            Self::DebianWeb => debian_cargo(workspace),
         };
         command.args([subcommand, "--target", target]);
         if self != Self::Installed {
@@ -104,6 +98,15 @@ pub(crate) fn cargo(workspace: &Workspace) -> Command {
     let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.current_dir(&workspace.root);
+    command
+}
+
+/// Debian's cargo with Debian's compiler.
+pub(crate) fn debian_cargo(workspace: &Workspace) -> Command {
+    let mut command = Command::new("/usr/bin/cargo");
+    command.current_dir(&workspace.root);
+    command.env_remove("RUSTUP_TOOLCHAIN").env("RUSTC", "/usr/bin/rustc");
+    command.env("PATH", path_with_debian_first());
     command
 }
 

@@ -3,7 +3,7 @@
 //!
 //! [`image`] makes what a machine is started from, once, in the cache; [`parts`] replaces parts of
 //! it by the user's own; the machine itself is `strongroom-optee-qemu`. What runs in it: a command
-//! ([`run`]) or a test suite ([`suite`]).
+//! ([`run`]) or a test suite ([`xtest`]).
 
 mod build;
 mod cache;
@@ -23,7 +23,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+pub(crate) use image::Made;
+pub(crate) use programs::{agent, cargo as normal_world_cargo};
 pub(crate) use run::restore_terminal;
+pub(crate) use xtest::{OWN_PROGRAM, Suite, own_program};
 
 use crate::workspace::Workspace;
 

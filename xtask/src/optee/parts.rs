@@ -29,7 +29,7 @@ use crate::{
 const LOGS_KEPT: usize = 20;
 
 /// Which image, and what of it is replaced.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Parts {
     /// Which OP-TEE [default: big, or stock where big cannot be built]
     #[arg(long)]

@@ -6,12 +6,14 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use super::cache::{Cache, digest};
 use crate::{
+    apt::{Architecture, Depth, View, unpack},
     process,
     progress::Step,
-    toolchain::{ARM_TARGET, Route},
+    toolchain::{ARM_TARGET, Route, debian_cargo},
     workspace::Workspace,
 };
 
@@ -19,7 +21,7 @@ use crate::{
 const AGENT: (&str, &str) = ("strongroom-optee-qemu", "strongroom-optee-agent");
 
 /// Builds the agent that machines are started with.
-pub(super) fn agent(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
     let (package, program) = AGENT;
     // Static: it runs before anything is mounted, on any root.
     build(workspace, package, program, "-Ctarget-feature=+crt-static")
@@ -33,11 +35,10 @@ pub(super) fn build(
     flags: &str,
 ) -> Result<PathBuf> {
     let step = Step::start(&format!("build {program}"));
-    let mut command = cargo(workspace)?;
+    let mut command = cargo(workspace, "build", flags)?;
     command.args(["--profile", "tool", "--package", package, "--bin", program]);
-    command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
     process::run_quietly(&mut command)?;
-    let built = folder(workspace).join(program);
+    let built = workspace.target.join(ARM_TARGET).join("tool").join(program);
     if !built.exists() {
         bail!("the build did not make {}", built.display());
     }
@@ -45,18 +46,54 @@ pub(super) fn build(
     Ok(built)
 }
 
-fn folder(workspace: &Workspace) -> PathBuf {
-    workspace.target.join(Path::new(ARM_TARGET)).join("tool")
+/// `cargo SUBCOMMAND` for the normal world, with its standard library.
+pub(crate) fn cargo(workspace: &Workspace, subcommand: &str, flags: &str) -> Result<Command> {
+    let (mut command, flags) = match Route::to(ARM_TARGET) {
+        Some(route @ Route::Installed) => {
+            (route.cargo(workspace, subcommand, ARM_TARGET), flags.to_owned())
+        }
+        Some(Route::ActiveSource | Route::DebianWeb) | None => {
+            let library = debian_library(workspace)?;
+            let mut command = debian_cargo(workspace);
+            command.args([subcommand, "--target", ARM_TARGET]);
+            (command, format!("{flags} --sysroot={}", library.display()))
+        }
+    };
+    command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+    command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags.trim());
+    Ok(command)
 }
 
-fn cargo(workspace: &Workspace) -> Result<Command> {
-    let Some(route @ Route::Installed) = Route::to(ARM_TARGET) else {
+/// The standard library that Debian built for arm64 with its own compiler, unpacked and not
+/// installed: installing it would make this machine one of two architectures.
+fn debian_library(workspace: &Workspace) -> Result<PathBuf> {
+    if !Path::new("/usr/bin/rustc").exists() {
         bail!(
             "programs for OP-TEE's normal world need Rust's standard library for {ARM_TARGET}: \
-             rustup target add {ARM_TARGET}"
+             rustup target add {ARM_TARGET}, or Debian's rustc-web"
         );
-    };
-    let mut command = route.cargo(workspace, "build", ARM_TARGET);
-    command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
-    Ok(command)
+    }
+    let compiler = process::run_quietly(Command::new("/usr/bin/rustc").arg("--version"))?;
+    let name = format!("rust-library-{}", digest(&compiler));
+    let folder = Cache::of(workspace)?.folder().join(name);
+    let sysroot = folder.join("usr");
+    if sysroot.join("lib/rustlib").join(ARM_TARGET).is_dir() {
+        return Ok(sysroot);
+    }
+    let step = Step::start("Rust's standard library for the normal world");
+    let suite = codename()?;
+    let suites = [suite.as_str(), &format!("{suite}-security")];
+    let view = View::open_for(workspace, &suites, Architecture::Arm64)?;
+    let packages = view.download("rust-library", &["libstd-rust-web-dev"], Depth::Alone)?;
+    unpack(&packages, &folder, &step)?;
+    view.forget("rust-library")?;
+    step.finish("unpacked");
+    Ok(sysroot)
+}
+
+/// This machine's suite: its compiler and the library have to come from the same one.
+fn codename() -> Result<String> {
+    let release = std::fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
+    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(name.context("/etc/os-release names no suite")?.trim_matches('"').to_owned())
 }

@@ -9,6 +9,7 @@ mod fuzzer;
 mod kvm;
 mod mutants;
 mod native;
+mod optee;
 mod oracle;
 mod program;
 mod programs;
@@ -22,6 +23,7 @@ pub(crate) use oracle::check_oracle;
 
 use crate::{
     build::Built,
+    optee::normal_world_cargo,
     process,
     setup::{self, Wants},
     syscalls, tidy,
@@ -48,14 +50,17 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, kvm) or a part of the name of
-    /// a case or test program
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, optee, kvm) or a part of
+    /// the name of a case or test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
 /// Names of the steps, for filters.
-const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases", "kvm"];
+const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases", "optee", "kvm"];
+
+/// Packages that only run in OP-TEE's normal world, or differently there.
+const NORMAL_WORLD: &[&str] = &["strongroom-optee-qemu", "strongroom-tee", "strongroom-xtest"];
 
 /// Runs the suite; true when everything passed.
 pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool> {
@@ -88,6 +93,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
                 tally.check("payload on KVM in a guest", || kvm::check(workspace, &built));
             }
         }
+    }
+    if options.wants_step("optee") {
+        optee::run_all(workspace, options.full, &tally);
     }
     Ok(tally.finish())
 }
@@ -163,6 +171,13 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
             quiet(&mut command)
         });
     }
+    step("clippy", "clippy (OP-TEE's normal world)", &|| {
+        let mut command = normal_world_cargo(workspace, "clippy", "")?;
+        for package in NORMAL_WORLD {
+            command.args(["--package", package]);
+        }
+        quiet(command.args(["--", "-D", "warnings"]))
+    });
     step("clippy", "check enclave-core for aarch64", &|| {
         let mut command = on_target(workspace, "check", ARM_TARGET)?;
         for package in tidy::shipped_core_packages(workspace)? {

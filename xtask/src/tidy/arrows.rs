@@ -29,6 +29,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("attestation/", &["attestation/", "enclave-core/wire"]),
     ("host/client", &["attestation/", "enclave-core/abi", "enclave-core/wire"]),
     ("host/optee-qemu", &[]),
+    ("host/tee", &[]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
     ("examples", &["examples", "host/client", "sdk"]),

@@ -3,6 +3,7 @@
 
 use std::{
     env::set_current_dir,
+    ffi::CStr,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::process::ExitStatusExt as _,
@@ -76,8 +77,7 @@ pub fn file_systems() -> io::Result<Console> {
     }
     let mut console = Console(OpenOptions::new().write(true).open("/dev/console")?);
     for (kind, folder) in [("devpts", "/dev/pts"), ("tmpfs", "/dev/shm")] {
-        let mounted = fs::create_dir_all(folder)
-            .and_then(|()| Ok(mount(kind, folder, kind, MountFlags::empty(), None)?));
+        let mounted = mount_at(folder, kind, kind, c"");
         console.tried(folder, mounted);
     }
     Ok(console)
@@ -89,9 +89,15 @@ pub fn services(console: &mut Console) -> Option<String> {
     let arguments = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     if arguments.split_whitespace().any(|word| word == STORAGE_WORD) {
         load_drivers(console, STORAGE_DRIVERS);
-        if let Some(problem) = mount_storage() {
+        // `mmap` lets programs map files and writes through at once.
+        let options = c"trans=virtio,version=9p2000.L,msize=262144,cache=mmap";
+        if let Err(problem) = mount_at(STORAGE, "storage", "9p", options) {
             return Some(format!("its storage cannot be kept: {problem}"));
         }
+    } else {
+        // A file system of its own, so that tests can make it small.
+        let mounted = mount_at(STORAGE, "tmpfs", "tmpfs", c"mode=700");
+        console.tried(STORAGE, mounted);
     }
     console.tried("/root", fs::create_dir_all("/root").and_then(|()| set_current_dir("/root")));
     let shell = Command::new("/usr/bin/busybox").args(["--install", "-s", "/usr/bin"]).status();
@@ -112,16 +118,12 @@ fn load_drivers(console: &mut Console, list: &str) {
     }
 }
 
-fn mount_storage() -> Option<io::Error> {
-    // `mmap` lets programs map files and writes through at once.
-    let options = c"trans=virtio,version=9p2000.L,msize=262144,cache=mmap";
-    let mounted = fs::create_dir_all(STORAGE)
-        .and_then(|()| Ok(mount("storage", STORAGE, "9p", MountFlags::empty(), options)?));
-    mounted.err()
+fn mount_at(folder: &str, source: &str, kind: &str, options: &CStr) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    Ok(mount(source, folder, kind, MountFlags::empty(), options)?)
 }
 
 fn supplicant(console: &Console) -> io::Result<()> {
-    fs::create_dir_all(STORAGE)?;
     let mut command = Command::new("tee-supplicant");
     command.args(["-d", "-f", STORAGE, "/dev/teepriv0"]);
     command.stdin(Stdio::null()).stdout(console.stream()?).stderr(console.stream()?);
@@ -176,7 +178,7 @@ pub fn reap() {
 /// Puts storage away and switches the machine off; returns only when that fails.
 pub fn power_off(console: &mut Console) {
     rustix::fs::sync();
-    // Without kept storage nothing is mounted there.
+    // A supplicant that holds files open keeps it from being unmounted; they are written by now.
     let _ = unmount(STORAGE, UnmountFlags::empty());
     let off = reboot(RebootCommand::PowerOff);
     console.tried("power off", off.map_err(io::Error::from));

@@ -23,6 +23,7 @@ use super::{
     Configuration,
     image::{Made, warn_without_big},
     parts::{Parts, explained},
+    programs,
     run::boot,
 };
 use crate::{
@@ -37,6 +38,9 @@ const TERMINAL: Size = Size { rows: 24, columns: 200 };
 /// What a run may take, unless told otherwise: some ten times what it takes on a quiet machine.
 const QUICK_LIMIT: Duration = Duration::from_secs(1200);
 const FULL_LIMIT: Duration = Duration::from_secs(5400);
+
+/// This project's suite: the package and its program.
+pub(crate) const OWN_PROGRAM: &str = "strongroom-xtest";
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
@@ -55,7 +59,10 @@ pub(crate) struct Options {
     /// End a machine after so many seconds
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
-    /// Arguments for xtest instead: `1006` runs that case, `-t pkcs11` another suite
+    /// Only this suite [default: both; with arguments upstream's]
+    #[arg(long)]
+    suite: Option<Which>,
+    /// Arguments for the suite instead: `1006` runs that case, for xtest `-t pkcs11` another suite
     #[arg(
         conflicts_with = "full",
         value_name = "XTEST ARGUMENTS",
@@ -63,6 +70,15 @@ pub(crate) struct Options {
         allow_hyphen_values = true
     )]
     arguments: Vec<OsString>,
+}
+
+/// Whose tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// OP-TEE's own xtest
+    Upstream,
+    /// This project's, in the same manner
+    Strongroom,
 }
 
 /// One suite on one image.
@@ -81,9 +97,13 @@ pub(crate) struct Run {
 pub(crate) fn xtest(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let mut runs = Vec::new();
     for made in images(workspace, options)? {
-        let run = run_on(workspace, options, &made)?;
-        print!("{}", table::table(&run));
-        runs.push(run);
+        for suite in options.suites() {
+            let limit = options.timeout.map_or(suite.limit(), Duration::from_secs);
+            let machine = options.parts.options(workspace, &made, limit)?;
+            let run = suite.run_in(workspace, machine, &made, options.verbose)?;
+            print!("{}", run.table());
+            runs.push(run);
+        }
     }
     if let Some(file) = &options.junit {
         write_junit(file, &runs)?;
@@ -105,23 +125,88 @@ fn images(workspace: &Workspace, options: &Options) -> Result<Vec<Made>> {
     Ok(images)
 }
 
-fn run_on(workspace: &Workspace, options: &Options, made: &Made) -> Result<Run> {
-    let limit = if options.full { FULL_LIMIT } else { QUICK_LIMIT };
-    let limit = options.timeout.map_or(limit, Duration::from_secs);
-    let machine = options.parts.options(workspace, made, limit)?;
-    let mut words: Vec<OsString> = vec!["xtest".into()];
-    if options.full {
-        words.extend(["-t", "regression"].map(OsString::from));
-    } else if options.arguments.is_empty() {
-        words.extend(quick::arguments());
-    } else {
-        words.extend(options.arguments.iter().cloned());
+impl Options {
+    fn suites(&self) -> Vec<Suite> {
+        let upstream = match self.arguments.as_slice() {
+            [] if self.full => Suite::Regression,
+            [] => Suite::Quick,
+            arguments => Suite::Arguments(arguments.to_vec()),
+        };
+        let own = Suite::Strongroom(self.arguments.clone());
+        match self.suite {
+            Some(Which::Upstream) => vec![upstream],
+            Some(Which::Strongroom) => vec![own],
+            None if self.arguments.is_empty() => vec![upstream, own],
+            None => vec![upstream],
+        }
     }
-    run_suite(&machine, made, &words, options.verbose)
+}
+
+/// What is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// The cases of upstream's regression suite that take few seconds.
+    Quick,
+    /// All of it.
+    Regression,
+    /// What these arguments make xtest run.
+    Arguments(Vec<OsString>),
+    /// This project's suite, with these arguments.
+    Strongroom(Vec<OsString>),
+}
+
+impl Suite {
+    /// Runs it on an image as it is.
+    pub(crate) fn run(&self, workspace: &Workspace, made: &Made) -> Result<Run> {
+        let machine = Parts::default().options(workspace, made, self.limit())?;
+        self.run_in(workspace, machine, made, false)
+    }
+
+    fn run_in(
+        &self,
+        workspace: &Workspace,
+        mut machine: strongroom_optee_qemu::Options,
+        made: &Made,
+        verbose: bool,
+    ) -> Result<Run> {
+        let (program, arguments) = match self {
+            Self::Quick => ("xtest", quick::arguments()),
+            Self::Regression => ("xtest", ["-t", "regression"].map(OsString::from).to_vec()),
+            Self::Arguments(arguments) => ("xtest", arguments.clone()),
+            Self::Strongroom(arguments) => {
+                machine.files.push(own_program(workspace, made)?);
+                (OWN_PROGRAM, arguments.clone())
+            }
+        };
+        let words = [vec![OsString::from(program)], arguments].concat();
+        run_suite(&machine, made, &words, verbose)
+    }
+
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Quick => QUICK_LIMIT,
+            Self::Regression | Self::Arguments(_) => FULL_LIMIT,
+            Self::Strongroom(_) => QUICK_LIMIT,
+        }
+    }
+}
+
+/// Builds this project's suite: where it lies in the machine, and here.
+pub(crate) fn own_program(workspace: &Workspace, made: &Made) -> Result<(PathBuf, PathBuf)> {
+    let flags = format!("-Lnative={}", made.client().join("lib").display());
+    let built = programs::build(workspace, OWN_PROGRAM, OWN_PROGRAM, &flags)?;
+    Ok((Path::new("usr/bin").join(OWN_PROGRAM), built))
+}
+
+impl Run {
+    /// The summary for people.
+    pub(crate) fn table(&self) -> String {
+        table::table(self)
+    }
 }
 
 /// Boots a machine, runs a suite that prints as xtest does, and reads what it says.
-pub(crate) fn run_suite(
+fn run_suite(
     machine: &strongroom_optee_qemu::Options,
     made: &Made,
     words: &[OsString],

@@ -225,12 +225,18 @@ fn ending(line: &str) -> Option<(&str, End)> {
     is_name(name).then_some((name, end))
 }
 
-/// `suite_1234`, with sub-cases behind dots.
+/// `suite_1234` or `suite_1234_kind`, with sub-cases behind dots.
 fn is_name(name: &str) -> bool {
-    let Some((suite, number)) = name.rsplit_once('_') else { return false };
-    !suite.is_empty()
-        && number.starts_with(|c: char| c.is_ascii_digit())
-        && number.chars().all(|c| c.is_ascii_digit() || c == '.')
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    number(name).is_some() && name.chars().all(plain)
+}
+
+/// The suite and the digits of a name.
+pub(crate) fn number(name: &str) -> Option<(&str, &str)> {
+    let (suite, rest) = name.split_once('_').filter(|(suite, _)| !suite.is_empty())?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest.get(..end).filter(|digits| !digits.is_empty())?;
+    Some((suite, digits))
 }
 
 fn is_part_of(name: &str, case: &str) -> bool {

@@ -134,6 +134,17 @@ fn a_suite_that_runs_nothing_fails_and_says_what_it_said() {
 }
 
 #[test]
+fn a_case_may_have_a_word_behind_its_number() {
+    let text = "* regression_4007_ed25519 Test TEE Internal API Generate Ed25519 key\n\
+                o regression_4007_ed25519.1 Generate Ed25519-256 key\n\
+                \x20 regression_4007_ed25519.1 OK\n  regression_4007_ed25519 OK\n";
+    let report = read(text);
+    assert_eq!((report.cases[0].name.as_str(), report.cases.len()), ("regression_4007_ed25519", 1));
+    assert_eq!(report.cases[0].end, End::Passed);
+    assert_eq!(report.cases[0].sub_cases, Count { all: 1, failed: 0 });
+}
+
+#[test]
 fn names_and_results_in_other_lines_do_not_count() {
     for line in ["* not a case", "*regression_1 x", "regression_1001 OK", "  some words OK"] {
         let report = read(line);

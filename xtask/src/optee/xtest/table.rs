@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use super::{
     Run,
-    parse::{Case, End},
+    parse::{Case, End, number},
 };
 use crate::progress::seconds;
 
@@ -99,8 +99,8 @@ fn left_out(run: &Run, text: &mut String) {
 
 /// `regression_1006` is one of `regression_1xxx`.
 fn group(name: &str) -> String {
-    let Some((suite, number)) = name.rsplit_once('_') else { return name.to_owned() };
-    let thousands = number.len().checked_sub(3).and_then(|digits| number.get(..digits));
+    let Some((suite, digits)) = number(name) else { return name.to_owned() };
+    let thousands = digits.len().checked_sub(3).and_then(|length| digits.get(..length));
     format!("{suite}_{}xxx", thousands.unwrap_or_default())
 }
 
@@ -112,6 +112,7 @@ mod tests {
     #[test]
     fn cases_are_grouped_by_thousands() {
         assert_eq!(group("regression_1006"), "regression_1xxx");
+        assert_eq!(group("regression_4007_ed25519"), "regression_4xxx");
         assert_eq!(group("strongroom_12001"), "strongroom_12xxx");
     }
 

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+//! The step `optee`: the harness itself in real QEMU, then test suites in its normal world.
+
+mod harness;
+mod power;
+
+use std::time::Instant;
+
+use super::tally::{Outcome, Tally};
+use crate::{
+    optee::{Made, Suite},
+    workspace::Workspace,
+};
+
+/// Runs everything and counts it. A missing image is a failure, a missing `big` a loud line.
+pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
+    let mut made = None;
+    tally.check("optee image", || {
+        made = Some(Made::best(workspace)?);
+        Ok(())
+    });
+    let Some(made) = made else { return };
+    harness::run_all(workspace, &made, tally);
+    tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
+    suites(workspace, &made, full, tally);
+}
+
+fn suites(workspace: &Workspace, made: &Made, full: bool, tally: &Tally) {
+    let upstream = if full { Suite::Regression } else { Suite::Quick };
+    let own = Suite::Strongroom(Vec::new());
+    let mut images = vec![made.clone()];
+    if full && let Ok(stock) = Made::of(workspace, crate::optee::Configuration::Stock, false) {
+        images.push(stock);
+    }
+    for (made, suite) in images.iter().flat_map(|made| [(made, &own), (made, &upstream)]) {
+        let started = Instant::now();
+        let (name, outcome) = match suite.run(workspace, made) {
+            Ok(run) => {
+                print!("{}", run.table());
+                let outcome = if run.problems.is_empty() {
+                    Outcome::Passed
+                } else {
+                    Outcome::Failed(run.problems.join("\n"))
+                };
+                (run.name, outcome)
+            }
+            Err(error) => ("optee suite".to_owned(), Outcome::Failed(format!("{error:#}"))),
+        };
+        tally.add(&name, &outcome, Some(started.elapsed()));
+    }
+}
