@@ -29,6 +29,7 @@ extern crate alloc;
 pub mod deframe;
 pub mod extended;
 pub mod frame_table;
+pub mod link;
 pub mod ranges;
 pub mod start_info;
 pub mod timescale;

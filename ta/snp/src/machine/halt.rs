@@ -4,7 +4,8 @@
 //! The code goes to QEMU's `isa-debug-exit` device, where there is one: QEMU ends with exit status
 //! `2 * code + 1`. Elsewhere the write does nothing and the processor halts for good.
 
-use crate::machine::host::link::{self, LAST_WORDS_MAX};
+use crate::link::LAST_WORDS_MAX;
+use crate::machine::host::link;
 use crate::machine::host::port;
 use crate::machine::log;
 use core::fmt::Write;

@@ -2,8 +2,9 @@
 //! The main loop: run, carry messages, wait.
 
 use super::halt::{Code, halt};
-use super::host::link::{self, Broken, Link};
+use super::host::link::{self, Link};
 use super::time;
+use crate::link::Broken;
 use crate::{Progress, Workload};
 use alloc::boxed::Box;
 

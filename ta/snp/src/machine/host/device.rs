@@ -76,11 +76,6 @@ impl Device {
         Some(device)
     }
 
-    /// Lets the device run.
-    pub(crate) fn run(&mut self) {
-        self.finish_init();
-    }
-
     fn reset(&mut self) -> Option<()> {
         self.set_status(DeviceStatus::empty());
         (0..RESET_READS_MAX).find(|_| self.get_status().is_empty()).map(|_| ())

@@ -9,10 +9,7 @@
 //!   used for nothing that could go out of bounds.
 //! - `pool`: the device reads and writes this memory only. No Rust reference into it is ever
 //!   dereferenced.
-//! - `link`: a used buffer counts only if it was given to the device, and a length only up to the
-//!   buffer's. `virtio_drivers::VirtQueue` keeps descriptors and indices in private copies; its
-//!   remaining panics (empty buffers, chains of another length) cannot be reached with one
-//!   descriptor a buffer, a checked token, and no indirect descriptors.
+//! - `link` and [`crate::link`]: what comes back through the queues is checked there.
 
 pub(crate) mod device;
 pub(crate) mod link;
