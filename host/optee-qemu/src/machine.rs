@@ -280,3 +280,7 @@ fn write_front(options: &Options, path: &Path) -> io::Result<()> {
     writer.file(Path::new("init"), 0o755, &fs::read(&options.image.agent)?)?;
     writer.finish()?.flush()
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

@@ -157,3 +157,87 @@ pub(crate) fn terminal_size(terminal: BorrowedFd<'_>) -> Option<Size> {
     let size = termios::tcgetwinsize(terminal).ok()?;
     Some(Size { rows: size.ws_row, columns: size.ws_col })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::receive;
+    use std::{os::fd::OwnedFd, sync::mpsc, thread};
+
+    /// Feeds `input` in a thread; the host's end, the sender of receipts, the end of the command.
+    fn feeding(
+        input: impl FnOnce(&mut UnixStream, &Receiver<u32>, &UnixStream) -> io::Result<()>
+        + Send
+        + 'static,
+    ) -> (UnixStream, mpsc::Sender<u32>, UnixStream, thread::JoinHandle<io::Result<()>>) {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let (over, end) = UnixStream::pair().unwrap();
+        let (take, taken) = mpsc::channel();
+        let feeder = thread::spawn(move || input(&mut ours, &taken, &end));
+        (theirs, take, over, feeder)
+    }
+
+    fn length(message: &ToGuest) -> usize {
+        match message {
+            ToGuest::Input(bytes) => bytes.len(),
+            ToGuest::Run(_) | ToGuest::InputEnd | ToGuest::Resize(_) | ToGuest::PowerOff => 0,
+        }
+    }
+
+    #[test]
+    fn no_more_is_sent_than_the_window_until_it_is_taken() {
+        let bytes = vec![7; WINDOW + DATA_MAX];
+        let (mut theirs, take, _over, feeder) =
+            feeding(move |stream, taken, over| feed(Input::Bytes(&bytes), stream, taken, over));
+        let mut seen = 0;
+        while seen < WINDOW {
+            seen += length(&receive(&mut theirs).unwrap());
+        }
+        theirs.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let error = receive::<ToGuest>(&mut theirs).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "more than the window came");
+        theirs.set_read_timeout(None).unwrap();
+        take.send(u32::try_from(DATA_MAX).unwrap()).unwrap();
+        assert_eq!(length(&receive(&mut theirs).unwrap()), DATA_MAX);
+        assert_eq!(receive::<ToGuest>(&mut theirs).unwrap(), ToGuest::InputEnd);
+        feeder.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_command_that_ends_is_not_fed_any_more() {
+        let bytes = vec![7; 2 * WINDOW];
+        let (mut theirs, take, over, feeder) =
+            feeding(move |stream, taken, over| feed(Input::Bytes(&bytes), stream, taken, over));
+        receive::<ToGuest>(&mut theirs).unwrap();
+        let drain = thread::spawn(move || while receive::<ToGuest>(&mut theirs).is_ok() {});
+        drop((take, over));
+        feeder.join().unwrap().unwrap();
+        drain.join().unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_is_left_alone_when_the_command_ends() {
+        let (typed, terminal) = UnixStream::pair().unwrap();
+        let terminal = OwnedFd::from(terminal);
+        let (mut theirs, take, over, feeder) = feeding(move |stream, taken, over| {
+            feed(Input::Descriptor(terminal.as_fd()), stream, taken, over)
+        });
+        rustix::io::write(&typed, b"typed").unwrap();
+        assert_eq!(receive::<ToGuest>(&mut theirs).unwrap(), ToGuest::Input(b"typed".to_vec()));
+        drop((take, over));
+        feeder.join().unwrap().unwrap();
+        drop(typed);
+    }
+
+    #[test]
+    fn the_end_of_a_descriptor_is_passed_on() {
+        let (typed, terminal) = UnixStream::pair().unwrap();
+        let terminal = OwnedFd::from(terminal);
+        let (mut theirs, _take, _over, feeder) = feeding(move |stream, taken, over| {
+            feed(Input::Descriptor(terminal.as_fd()), stream, taken, over)
+        });
+        drop(typed);
+        assert_eq!(receive::<ToGuest>(&mut theirs).unwrap(), ToGuest::InputEnd);
+        feeder.join().unwrap().unwrap();
+    }
+}
