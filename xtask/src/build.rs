@@ -20,6 +20,7 @@ use crate::{
 pub(crate) struct Built {
     launcher: PathBuf,
     payload: PathBuf,
+    release_payload: PathBuf,
 }
 
 impl Built {
@@ -28,7 +29,8 @@ impl Built {
         let route = Route::to(PAYLOAD_TARGET).context("no compiler for the payload")?;
         let step = Step::start("build payload");
         let mut command = route.cargo(workspace, "build", PAYLOAD_TARGET);
-        command.args(["--release", "--package", "strongroom-snp", "--bin", "strongroom-snp"]);
+        command.args(["--release", "--package", "strongroom-snp"]);
+        command.args(["--bin", "strongroom-snp", "--bin", "strongroom-snp-release"]);
         process::run_quietly(&mut command)?;
         step.finish("built");
         let step = Step::start("build launcher");
@@ -36,8 +38,10 @@ impl Built {
         command.args(["build", "--profile", "tool", "--package", "strongroom", "--bin"]);
         process::run_quietly(command.arg("strongroom"))?;
         step.finish("built");
-        let built = Self { launcher: workspace.launcher(), payload: workspace.payload() };
-        for file in [&built.launcher, &built.payload] {
+        let payload = workspace.payload();
+        let release_payload = payload.with_file_name("strongroom-snp-release");
+        let built = Self { launcher: workspace.launcher(), payload, release_payload };
+        for file in [&built.launcher, &built.payload, &built.release_payload] {
             if !file.exists() {
                 bail!("the build did not make {}", file.display());
             }
@@ -50,7 +54,12 @@ impl Built {
         &self.launcher
     }
 
-    /// The payload's executable.
+    /// The payload's executable for SNP machines; no other runs it.
+    pub(crate) fn release_payload(&self) -> &Path {
+        &self.release_payload
+    }
+
+    /// The payload's executable for the simulation.
     pub(crate) fn payload(&self) -> &Path {
         &self.payload
     }

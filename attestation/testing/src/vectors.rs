@@ -60,7 +60,7 @@ pub fn load() -> Result<Vec<Vector>> {
         println!("vectors: {} sets in {}", vectors.len(), folder.display());
         return Ok(vectors);
     }
-    if let Some(folder) = crate_folder() {
+    if let Some(folder) = sev_tests().map(|tests| tests.join("certs_data")) {
         let vectors = from_crate(&folder)?;
         println!("vectors: skipped, no folder; {} sets of the crate sev instead", vectors.len());
         return Ok(vectors);
@@ -116,8 +116,9 @@ fn wrong_veks(set: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
-/// The test data in the sources of `sev` 8, as cargo unpacked them.
-fn crate_folder() -> Option<PathBuf> {
+/// The tests' folder in the sources of `sev` 8, as cargo unpacked them, if they are here.
+#[must_use]
+pub fn sev_tests() -> Option<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
     let registries = fs::read_dir(home.join("registry/src")).ok()?;
@@ -126,7 +127,7 @@ fn crate_folder() -> Option<PathBuf> {
         source
             .flatten()
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("sev-8."))
-            .map(|entry| entry.path().join("tests/certs_data"))
+            .map(|entry| entry.path().join("tests"))
             .find(|folder| folder.is_dir())
     })
 }

@@ -9,8 +9,9 @@ use strongroom_client::attest::{Source, parse_nonce};
 use strongroom_client::manifest::{
     DirectoryGrant, parse_connect, parse_directory, parse_environment, parse_listen, parse_memory,
 };
+use strongroom_client::package::{GuestFeatures, LAUNCHERS, Target};
 use strongroom_client::session::{ConnectAccess, ListenAccess};
-use strongroom_verifier::ProductLine;
+use strongroom_verifier::{Hex, ProductLine};
 
 /// Runs unmodified Linux programs in an enclave.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ pub(crate) enum Command {
     Run(Box<RunOptions>),
     #[command(subcommand)]
     Image(ImageCommand),
+    Pack(PackOptions),
+    Measure(MeasureOptions),
+    Igvm(Box<IgvmOptions>),
     Verify(Box<VerifyOptions>),
     FetchChain(FetchOptions),
 }
@@ -45,8 +49,14 @@ pub(crate) enum Command {
 Examples:
   strongroom run --root rootfs -- /bin/sh -c 'echo hello'
   strongroom run --root rootfs.tar --grant dir:./data=/data:rw -- python3 /data/job.py
-  strongroom run --manifest strongroom.toml")]
+  strongroom run --manifest strongroom.toml
+  strongroom run app.room --grant dir:./data=/data:rw")]
 pub(crate) struct RunOptions {
+    /// A package; its directory grants need a --grant dir, and nothing can be added to it
+    #[arg(value_name = "PACKAGE", conflicts_with_all = [
+        "manifest", "root", "squash_owner", "environment", "memory", "program"
+    ])]
+    pub(crate) package: Option<PathBuf>,
     /// Workload, image, grants and resources from a file; what follows adds to it
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
@@ -109,6 +119,111 @@ pub(crate) enum ImageCommand {
         /// The image
         image: PathBuf,
     },
+}
+
+/// Pack a workload into one file: boot record, root image, kernel images, expected measurements.
+///
+/// The same manifest, root and kernel images give the same bytes, in whatever folder. Paths and
+/// addresses of the host are not in it: they are given when it is run.
+#[derive(Args, Debug)]
+pub(crate) struct PackOptions {
+    /// The manifest
+    pub(crate) manifest: PathBuf,
+    /// The package to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// A kernel image and where it runs: snp, snp-sim or optee. Without any, those that lie beside
+    /// this program
+    #[arg(long = "kernel", value_name = "TARGET=FILE", value_parser = parse_kernel)]
+    pub(crate) kernels: Vec<(Target, PathBuf)>,
+    /// Print digest and expected measurements as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Compute what a report will say of a package, from the package alone.
+#[derive(Args, Debug)]
+pub(crate) struct MeasureOptions {
+    /// The package
+    pub(crate) package: PathBuf,
+    #[command(flatten)]
+    pub(crate) launch: LaunchProfile,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Make the file that an SNP host launches a package from.
+///
+/// For QEMU 10.1 and later, see docs/attestation.md. The launch digest is that of measure with the
+/// same options.
+#[derive(Args, Debug)]
+pub(crate) struct IgvmOptions {
+    /// The package
+    pub(crate) package: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) launch: LaunchProfile,
+    /// Guest policy of the launch, a number
+    #[arg(long, value_name = "BITS", default_value = "0x30000", value_parser = parse_policy_bits)]
+    pub(crate) policy: u64,
+    /// Private key that vouches for the image: P-384, PEM (PKCS #8)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) id_key: Option<PathBuf>,
+    /// Private key that vouches for the identity key
+    #[arg(long, value_name = "FILE", requires = "id_key")]
+    pub(crate) author_key: Option<PathBuf>,
+    /// Family of the image, 32 hexadecimal digits
+    #[arg(long, value_name = "HEX", requires = "id_key", value_parser = parse_id)]
+    pub(crate) family_id: Option<Hex<16>>,
+    /// The image, 32 hexadecimal digits
+    #[arg(long, value_name = "HEX", requires = "id_key", value_parser = parse_id)]
+    pub(crate) image_id: Option<Hex<16>>,
+    /// Security version of the guest
+    #[arg(long, value_name = "NUMBER", requires = "id_key", default_value_t = 0)]
+    pub(crate) guest_svn: u32,
+}
+
+/// What besides the package a measurement depends on.
+#[derive(Args, Debug)]
+pub(crate) struct LaunchProfile {
+    /// Where it runs: snp, snp-sim or optee
+    #[arg(long = "tee", value_name = "TARGET", default_value = "snp")]
+    pub(crate) target: Target,
+    /// The launcher
+    #[arg(long = "profile", value_name = "NAME", default_value = LAUNCHERS[0],
+        value_parser = LAUNCHERS)]
+    pub(crate) launcher: String,
+    /// Processors; one runs, the others park
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) vcpus: u32,
+    /// Pin the processors' model, as QEMU names it: EPYC-Milan, EPYC-Genoa, EPYC-Turin
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) vcpu_model: Option<String>,
+    /// Features of the guest: names with commas between, or a number
+    #[arg(long, value_name = "FEATURES", default_value = "snp")]
+    pub(crate) guest_features: GuestFeatures,
+}
+
+fn parse_kernel(text: &str) -> Result<(Target, PathBuf), String> {
+    let (target, path) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` names no kernel image; allowed is TARGET=FILE"))?;
+    Ok((target.parse()?, path.into()))
+}
+
+fn parse_policy_bits(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| format!("`{text}` is no number; allowed are 0x30000 and the like"))
+}
+
+fn parse_id(text: &str) -> Result<Hex<16>, String> {
+    text.parse()
 }
 
 /// Decide whether evidence is to be believed, and good enough for a policy.

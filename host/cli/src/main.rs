@@ -4,6 +4,7 @@
 
 mod arguments;
 mod image;
+mod package;
 mod report;
 mod run;
 mod verify;
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(options) => run::run(*options, began),
         Command::Image(command) => image::image(command),
+        Command::Pack(options) => package::pack(options),
+        Command::Measure(options) => package::measure(options),
+        Command::Igvm(options) => package::igvm(*options),
         Command::Verify(options) => return verify::verify(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
     };

@@ -5,10 +5,12 @@ use crate::arguments::{Grant, RunOptions};
 use crate::report;
 use std::env;
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 use strongroom_client::image::{Image, Ownership};
 use strongroom_client::manifest::ManifestFile;
+use strongroom_client::package::{Bindings, Package, PackageError};
 use strongroom_client::session::SignalForwarder;
 use strongroom_client::terminal::{self, RawMode};
 use strongroom_client::{Console, Event, LaunchError, Launcher, Session, Workload};
@@ -65,6 +67,39 @@ fn attended(session: Session) -> Result<strongroom_client::Outcome, LaunchError>
 
 /// What the command line describes, ready to start.
 fn launcher(options: RunOptions) -> Result<Launcher, LaunchError> {
+    match options.package.clone() {
+        Some(package) => packaged(&package, options),
+        None => described(options),
+    }
+}
+
+/// What a package holds. Grants say where on this host what it is granted is.
+fn packaged(package: &Path, options: RunOptions) -> Result<Launcher, LaunchError> {
+    let mut bindings = Bindings::default();
+    for grant in options.grants {
+        match grant {
+            Grant::Directory(grant) => bindings.directories.push(grant),
+            Grant::Listen(access) => bindings.listens.push(access),
+            // Where a connection leads is in the package.
+            Grant::Connect(access) => {
+                let what = format!("connections to {}:{}", access.host, access.port);
+                return Err(PackageError::NotGranted(what).into());
+            }
+        }
+    }
+    let mut launcher = Launcher::of_package(&Package::open(package)?, &bindings)?;
+    launcher = launcher.accelerator(options.accelerator);
+    if let Some(payload) = options.payload {
+        launcher = launcher.payload(payload);
+    }
+    if let Some(path) = options.debug_log {
+        launcher = launcher.debug_log(path);
+    }
+    Ok(launcher)
+}
+
+/// What the command line and a manifest describe.
+fn described(options: RunOptions) -> Result<Launcher, LaunchError> {
     let manifest = options.manifest.as_deref().map(ManifestFile::read).transpose()?;
     let (mut workload, root, ownership) = match manifest {
         Some(manifest) => (manifest.workload, manifest.root, manifest.ownership),

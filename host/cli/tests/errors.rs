@@ -32,6 +32,9 @@ fn errors_of_the_launcher_are_125_with_a_sentence_and_a_hint() {
         (&["run", "--manifest", manifest], "strongroom.toml:3:1: unknown field `foo`", ""),
         (&["run", "--manifest", "/nonexistent"], "/nonexistent: cannot be read", ""),
         (&["image", "verify", manifest], "is not a root image", "image build"),
+        (&["run", manifest], "is not a package: its first bytes", "strongroom pack"),
+        (&["measure", manifest], "is not a package: its first bytes", "strongroom pack"),
+        (&["pack", manifest, "-o", "/dev/null"], "strongroom.toml:3:1: unknown field `foo`", ""),
     ] {
         let (code, output, error) = strongroom(arguments);
         assert_eq!((code, output.as_str()), (Some(125), ""), "{arguments:?}: {error}");
@@ -51,6 +54,9 @@ fn wrong_usage_is_125_and_help_is_0() {
         &["run", "--memory", "1T", "--root", "/", "--", "a"],
         &["run", "--env", "A", "--root", "/", "--", "a"],
         &["run", "-q", "-v", "--root", "/", "--", "a"],
+        &["run", "app.room", "--env", "A=B"],
+        &["measure", "app.room", "--tee", "sgx"],
+        &["measure", "app.room", "--guest-features", "faster"],
         &["fly"],
     ] {
         let (code, _, error) = strongroom(arguments);

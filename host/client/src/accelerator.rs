@@ -11,6 +11,7 @@ mod trial;
 
 use crate::folders;
 use crate::image::hex_prefix;
+use crate::launch::Payload;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -86,7 +87,7 @@ impl fmt::Display for AcceleratorChoice {
 
 impl AcceleratorChoice {
     /// The accelerator to use with this QEMU and payload; may run the trial.
-    pub(crate) fn settle(self, qemu: &Path, payload: &Path) -> Accelerator {
+    pub(crate) fn settle(self, qemu: &Path, payload: &Payload) -> Accelerator {
         match self {
             Self::Only(accelerator) => accelerator,
             Self::Auto if kvm_opens() && kvm_works(qemu, payload) => Accelerator::Kvm,
@@ -100,7 +101,7 @@ fn kvm_opens() -> bool {
 }
 
 /// What an earlier trial found out, or a new one does.
-fn kvm_works(qemu: &Path, payload: &Path) -> bool {
+fn kvm_works(qemu: &Path, payload: &Payload) -> bool {
     let verdict = verdict_file(qemu);
     let known = verdict.as_deref().and_then(|file| fs::read_to_string(file).ok());
     match known.as_deref() {
@@ -170,6 +171,7 @@ mod tests {
 
     #[test]
     fn a_qemu_that_is_none_fails_its_trial() {
-        assert!(!trial::succeeds("/bin/false".as_ref(), "/proc/version".as_ref()));
+        let payload = Payload::File("/proc/version".into());
+        assert!(!trial::succeeds("/bin/false".as_ref(), &payload));
     }
 }

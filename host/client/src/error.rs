@@ -14,6 +14,9 @@ pub enum LaunchError {
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] crate::manifest::ManifestError),
+    /// The package.
+    #[error(transparent)]
+    Package(#[from] crate::package::PackageError),
     /// No payload to boot.
     #[error("found no payload to boot (looked at {})", list(.tried))]
     NoPayload {
@@ -75,6 +78,7 @@ impl LaunchError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Image(error) => error.hint(),
+            Self::Package(error) => error.hint(),
             Self::NoPayload { .. } => Some(
                 "build it with `cargo xtask build`, or name it: --payload FILE or STRONGROOM_PAYLOAD",
             ),
@@ -101,6 +105,7 @@ impl LaunchError {
             Self::Interrupted(signal) => signal.saturating_add(128),
             Self::Image(_)
             | Self::Manifest(_)
+            | Self::Package(_)
             | Self::NoPayload { .. }
             | Self::NoRoot
             | Self::NoProgram

@@ -6,6 +6,7 @@ use crate::accelerator::{Accelerator, AcceleratorChoice};
 use crate::image::Image;
 use crate::machine::{Machine, MachineOptions, find_program};
 use crate::manifest::Workload;
+use crate::package::{Bindings, Package, Target};
 use crate::session::{Services, Session};
 use crate::words;
 use sha2::{Digest as _, Sha256};
@@ -21,17 +22,17 @@ const MEMORY_DEFAULT_MIB: u64 = 1024;
 /// Memory for the kernel itself on top of what the workload asks for, in MiB.
 const MEMORY_KERNEL_MIB: u64 = 32;
 const MEBIBYTE: u64 = 1 << 20;
-/// Names of the payload beside this executable, and in a build's folder beside it.
-const PAYLOAD_PLACES: [&str; 3] = [
-    "strongroom-snp",
-    "../x86_64-unknown-none/release/strongroom-snp",
-    "../x86_64-unknown-none/debug/strongroom-snp",
-];
+/// Where payloads lie beside this executable, and in a build's folder beside it.
+const PAYLOAD_PLACES: [&str; 3] =
+    ["", "../x86_64-unknown-none/release/", "../x86_64-unknown-none/debug/"];
+/// The payload's name, by target.
+const PAYLOADS: [(Target, &str); 2] =
+    [(Target::SnpSim, "strongroom-snp"), (Target::Snp, "strongroom-snp-release")];
 
 /// Starts enclaves in QEMU.
 #[derive(Debug)]
 pub struct Launcher {
-    payload: PathBuf,
+    payload: Payload,
     image: Option<Image>,
     workload: Workload,
     debug_log: Option<PathBuf>,
@@ -39,11 +40,43 @@ pub struct Launcher {
     accelerator: AcceleratorChoice,
 }
 
+/// What is booted.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload {
+    /// A file.
+    File(PathBuf),
+    /// The contents of one.
+    Bytes(Vec<u8>),
+}
+
 impl Launcher {
     /// Launches this payload.
     pub fn new(payload: impl Into<PathBuf>) -> Self {
+        Self::of(Payload::File(payload.into()))
+    }
+
+    /// Launches what a package holds, with its grants bound to things of this host: its kernel
+    /// image for the simulation, its root image and its workload.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError::Package`] for what the package lacks, and grants that are not bound.
+    pub fn of_package(package: &Package, bindings: &Bindings) -> Result<Self, LaunchError> {
+        let launcher = Self::of(Payload::Bytes(package.kernel(Target::SnpSim)?));
+        Ok(launcher.image(package.image()?).workload(package.workload(bindings)?))
+    }
+
+    /// Boots this file in place of the payload that was to be booted.
+    #[must_use]
+    pub fn payload(mut self, payload: impl Into<PathBuf>) -> Self {
+        self.payload = Payload::File(payload.into());
+        self
+    }
+
+    /// Launches this payload.
+    pub(crate) fn of(payload: Payload) -> Self {
         Self {
-            payload: payload.into(),
+            payload,
             image: None,
             workload: Workload::default(),
             debug_log: None,
@@ -106,8 +139,13 @@ impl Launcher {
     pub fn package_digest(&self) -> Result<[u8; 32], LaunchError> {
         let image = self.image.as_ref().ok_or(LaunchError::NoRoot)?;
         let mut kernel = Sha256::new();
-        let mut file = File::open(&self.payload).map_err(|_| self.no_payload())?;
-        io::copy(&mut file, &mut kernel).map_err(LaunchError::io("read the payload"))?;
+        match &self.payload {
+            Payload::File(path) => {
+                let mut file = File::open(path).map_err(|_| no_payload(path))?;
+                io::copy(&mut file, &mut kernel).map_err(LaunchError::io("read the payload"))?;
+            }
+            Payload::Bytes(bytes) => kernel.update(bytes),
+        }
         package_digest(&kernel.finalize().into(), &self.workload.measured(), image.root_digest())
     }
 
@@ -122,8 +160,10 @@ impl Launcher {
         if manifest.program.is_empty() {
             return Err(LaunchError::NoProgram);
         }
-        if !self.payload.is_file() {
-            return Err(self.no_payload());
+        if let Payload::File(path) = &self.payload
+            && !path.is_file()
+        {
+            return Err(no_payload(path));
         }
         let image = self.image.ok_or(LaunchError::NoRoot)?;
         let root_digest = *image.root_digest();
@@ -156,10 +196,10 @@ impl Launcher {
         let (machine, stream) = Machine::start(&options, &record)?;
         Session::with_machine(stream, services, (machine, accelerator), began)
     }
+}
 
-    fn no_payload(&self) -> LaunchError {
-        LaunchError::NoPayload { tried: vec![self.payload.clone()] }
-    }
+fn no_payload(path: &Path) -> LaunchError {
+    LaunchError::NoPayload { tried: vec![path.to_path_buf()] }
 }
 
 /// The package digest of its parts' digests.
@@ -192,13 +232,36 @@ fn default_payload() -> Result<PathBuf, LaunchError> {
     if let Some(payload) = env::var_os("STRONGROOM_PAYLOAD") {
         return Ok(payload.into());
     }
-    let executable = env::current_exe().map_err(LaunchError::io("find this executable"))?;
-    let folder = executable.parent().unwrap_or(Path::new("/"));
-    let tried: Vec<PathBuf> = PAYLOAD_PLACES.iter().map(|place| folder.join(place)).collect();
+    let tried = places("strongroom-snp")?;
     match tried.iter().find(|payload| payload.is_file()) {
         Some(payload) => Ok(payload.clone()),
         None => Err(LaunchError::NoPayload { tried }),
     }
+}
+
+/// The kernel images near this executable, and the one for the simulation that
+/// `$STRONGROOM_PAYLOAD` names.
+///
+/// # Errors
+///
+/// [`LaunchError::Io`] when this executable cannot be found.
+pub fn kernels_at_hand() -> Result<Vec<(Target, PathBuf)>, LaunchError> {
+    let mut found = Vec::new();
+    for (target, name) in PAYLOADS {
+        let named = env::var_os("STRONGROOM_PAYLOAD").map(PathBuf::from);
+        let path = match named.filter(|_| target == Target::SnpSim) {
+            Some(path) => Some(path),
+            None => places(name)?.into_iter().find(|path| path.is_file()),
+        };
+        found.extend(path.map(|path| (target, path)));
+    }
+    Ok(found)
+}
+
+fn places(name: &str) -> Result<Vec<PathBuf>, LaunchError> {
+    let executable = env::current_exe().map_err(LaunchError::io("find this executable"))?;
+    let folder = executable.parent().unwrap_or(Path::new("/"));
+    Ok(PAYLOAD_PLACES.iter().map(|place| folder.join(place).join(name)).collect())
 }
 
 #[cfg(test)]

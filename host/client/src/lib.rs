@@ -18,6 +18,7 @@
 //! - [`attest`]: decides whether evidence is to be believed.
 //! - [`image`]: root images, built, opened and cached.
 //! - [`manifest`]: `strongroom.toml`, what a workload is and what its host does for it.
+//! - [`package`]: a workload in one file, measured and launched.
 //! - [`Launcher`]: starts the machine.
 //! - [`session`]: serves the enclave until its program ends.
 //! - [`terminal`]: raw mode, for programs that hand their own terminal on.
@@ -39,12 +40,13 @@ pub mod image;
 mod launch;
 mod machine;
 pub mod manifest;
+pub mod package;
 pub mod session;
 pub mod terminal;
 mod words;
 
 pub use accelerator::{Accelerator, AcceleratorChoice, UnknownAccelerator};
 pub use error::LaunchError;
-pub use launch::Launcher;
+pub use launch::{Launcher, kernels_at_hand};
 pub use manifest::Workload;
 pub use session::{Console, Event, Outcome, Session};

@@ -7,10 +7,11 @@
 
 use crate::LaunchError;
 use crate::accelerator::Accelerator;
+use crate::launch::Payload;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ const LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct MachineOptions {
     pub(crate) qemu: PathBuf,
-    pub(crate) payload: PathBuf,
+    pub(crate) payload: Payload,
     pub(crate) accelerator: Accelerator,
     /// Memory of the machine, in MiB.
     pub(crate) memory_mib: u64,
@@ -45,6 +46,8 @@ pub(crate) struct Machine {
     output: Option<JoinHandle<String>>,
     /// Dropped to end the thread that started the child.
     _keeper: mpsc::Sender<()>,
+    /// A kernel image that is in no file; QEMU opens it by way of this process.
+    _kernel: Option<OwnedFd>,
 }
 
 impl Machine {
@@ -54,8 +57,11 @@ impl Machine {
         boot_record: &[u8],
     ) -> Result<(Self, UnixStream), LaunchError> {
         let (stream, theirs) = UnixStream::pair().map_err(LaunchError::io("make a socket pair"))?;
-        let record = sealed(boot_record).map_err(LaunchError::io("make the boot record"))?;
-        let mut command = command(options);
+        let record = sealed("boot-record", boot_record);
+        let record = record.map_err(LaunchError::io("make the boot record"))?;
+        let (kernel, payload) =
+            in_file(&options.payload).map_err(LaunchError::io("make the kernel image"))?;
+        let mut command = command(options, &payload);
         command
             .stdin(OwnedFd::from(theirs))
             .stdout(record)
@@ -70,7 +76,7 @@ impl Machine {
             }
         })?;
         let output = child.stderr.take().map(|stderr| std::thread::spawn(|| collect(stderr)));
-        Ok((Self { child, output, _keeper: keeper }, stream))
+        Ok((Self { child, output, _keeper: keeper, _kernel: kernel }, stream))
     }
 
     /// Says how QEMU ended, after its stream did.
@@ -105,7 +111,7 @@ impl Drop for Machine {
 
 /// The command line. `setpriv` makes the kernel kill QEMU when the thread that started it ends,
 /// however it ends; where it is not installed, only an orderly end stops QEMU.
-fn command(options: &MachineOptions) -> Command {
+fn command(options: &MachineOptions, payload: &Path) -> Command {
     let mut command = match find("setpriv").filter(|path| is_itself(path)) {
         Some(setpriv) if find_program(&options.qemu).is_some() => {
             let mut command = Command::new(setpriv);
@@ -137,10 +143,22 @@ fn command(options: &MachineOptions) -> Command {
             command.args(["-serial", "none"]);
         }
     }
-    command.arg("-kernel").arg(&options.payload);
+    command.arg("-kernel").arg(payload);
     command.args(["-initrd", "/proc/self/fd/1"]);
     command.args(&options.arguments);
     command
+}
+
+/// The payload under a name that QEMU can open, for as long as the descriptor is open.
+fn in_file(payload: &Payload) -> io::Result<(Option<OwnedFd>, PathBuf)> {
+    match payload {
+        Payload::File(path) => Ok((None, path.clone())),
+        Payload::Bytes(bytes) => {
+            let file = sealed("kernel", bytes)?;
+            let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+            Ok((Some(file), path.into()))
+        }
+    }
 }
 
 /// Whether a program is no link to a program of another name: busybox's `setpriv` knows no signals.
@@ -149,9 +167,9 @@ fn is_itself(program: &Path) -> bool {
 }
 
 /// A memory file of these bytes that nobody can change any more.
-fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
+fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut file = File::from(rustix::fs::memfd_create("boot-record", flags)?);
+    let mut file = File::from(rustix::fs::memfd_create(name, flags)?);
     file.write_all(bytes)?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, seals)?;

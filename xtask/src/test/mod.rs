@@ -7,6 +7,7 @@ mod client;
 mod compare;
 mod fuzzer;
 mod kvm;
+mod launched;
 mod mutants;
 mod native;
 mod optee;
@@ -50,14 +51,15 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, optee, kvm) or a part of
-    /// the name of a case or test program
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, optee, kvm) or
+    /// a part of the name of a case or test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
 /// Names of the steps, for filters.
-const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases", "optee", "kvm"];
+const STEPS: &[&str] =
+    &["fmt", "clippy", "unit", "tidy", "programs", "cases", "launched", "optee", "kvm"];
 
 /// Packages that only run in OP-TEE's normal world, or differently there.
 const NORMAL_WORLD: &[&str] = &["strongroom-optee-qemu", "strongroom-tee", "strongroom-xtest"];
@@ -81,7 +83,8 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     setup::setup(workspace, Wants::ALL, options.no_install)?;
     check_sources(workspace, options, &tally);
     let wants_kvm = options.wants_kvm();
-    if wants_kvm || !(programs.is_empty() && cases.is_empty()) {
+    let wants_launched = options.wants_step("launched");
+    if wants_kvm || wants_launched || !(programs.is_empty() && cases.is_empty()) {
         let mut built = None;
         tally.check("build", || {
             built = Some(Built::make(workspace)?);
@@ -89,6 +92,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
         });
         if let Some(built) = built {
             run_in_payload(workspace, &built, programs, cases, options.fuzzer_calls(), &tally);
+            if wants_launched {
+                launched::check(workspace, &built, &tally);
+            }
             if wants_kvm {
                 tally.check("payload on KVM in a guest", || kvm::check(workspace, &built));
             }

@@ -14,6 +14,8 @@ const RULES: &[(&str, &[&str])] = &[
         "enclave-core/fake",
         &["enclave-core/abi", "enclave-core/kernel", "enclave-core/south", "enclave-core/wire"],
     ),
+    ("ta/snp/layout", &[]),
+    ("ta/snp/igvm", &["ta/snp/layout", "attestation/testing"]),
     (
         "ta/",
         &[
@@ -27,7 +29,10 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("attestation/evidence", &[]),
     ("attestation/", &["attestation/", "enclave-core/wire"]),
-    ("host/client", &["attestation/", "enclave-core/abi", "enclave-core/wire"]),
+    (
+        "host/client",
+        &["attestation/", "enclave-core/abi", "enclave-core/wire", "ta/snp/igvm", "ta/snp/layout"],
+    ),
     ("host/optee-qemu", &[]),
     ("host/tee", &[]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
@@ -78,6 +83,7 @@ mod tests {
             ("enclave-core/fake", "enclave-core/kernel"),
             ("ta/snp", "enclave-core/kernel"),
             ("host/cli", "host/client"),
+            ("host/client", "ta/snp/igvm"),
             ("examples/hello", "host/client"),
         ] {
             assert_eq!(problems(&[package(from, to)]), Vec::<String>::new(), "{from} -> {to}");
@@ -94,6 +100,8 @@ mod tests {
             ("ta/snp", "xtask"),
             ("attestation/verifier", "host/client"),
             ("host/client", "host/cli"),
+            ("host/client", "ta/snp"),
+            ("ta/snp/igvm", "enclave-core/kernel"),
             ("examples/hello", "enclave-core/wire"),
             ("surprise", "xtask"),
         ] {

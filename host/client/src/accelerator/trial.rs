@@ -6,6 +6,7 @@
 
 use super::{Accelerator, AcceleratorChoice};
 use crate::image::{self, Image, Ownership};
+use crate::launch::Payload;
 use crate::manifest::Workload;
 use crate::session::Console;
 use crate::{LaunchError, Launcher};
@@ -21,14 +22,14 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Whether the program runs to its end.
-pub(super) fn succeeds(qemu: &Path, payload: &Path) -> bool {
+pub(super) fn succeeds(qemu: &Path, payload: &Payload) -> bool {
     run(qemu, payload).is_ok_and(|status| status == 0)
 }
 
-fn run(qemu: &Path, payload: &Path) -> Result<u8, LaunchError> {
+fn run(qemu: &Path, payload: &Payload) -> Result<u8, LaunchError> {
     let folder = tempfile::tempdir().map_err(LaunchError::io("make a folder"))?;
     let image = image_of(&program(), folder.path())?;
-    let session = Launcher::new(payload)
+    let session = Launcher::of(payload.clone())
         .qemu(qemu)
         .accelerator(AcceleratorChoice::Only(Accelerator::Kvm))
         .image(image)

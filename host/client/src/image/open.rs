@@ -3,7 +3,8 @@
 
 use super::{Cache, ImageError, Ownership, SourceKind, source_kind};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use strongroom_wire::image::{
@@ -16,6 +17,8 @@ use strongroom_wire::image::{
 pub struct Image {
     file: File,
     path: PathBuf,
+    /// Where in the file the image begins.
+    start: u64,
     geometry: Geometry,
     root_digest: Digest,
 }
@@ -48,17 +51,35 @@ impl Image {
     }
 
     pub(super) fn from_file(file: File, path: &Path) -> Result<Self, ImageError> {
-        let refuse = |reason| ImageError::NotAnImage { path: path.to_path_buf(), reason };
         let bytes = file.metadata().map_err(ImageError::io("read", path))?.len();
-        let geometry =
-            geometry_of(bytes).ok_or_else(|| refuse("no image has this number of bytes"))?;
-        let read = |block| read_block(&file, block).map_err(ImageError::io("read", path));
+        Self::within(file, path, 0..bytes)
+    }
+
+    /// An image that is part of a file.
+    pub(crate) fn within(file: File, path: &Path, part: Range<u64>) -> Result<Self, ImageError> {
+        let refuse = |reason| ImageError::NotAnImage { path: path.to_path_buf(), reason };
+        let start = part.start;
+        let geometry = geometry_of(part.end.saturating_sub(start))
+            .ok_or_else(|| refuse("no image has this number of bytes"))?;
+        let read = |block| read_block(&file, start, block).map_err(ImageError::io("read", path));
         Superblock::decode(&read(0)?).map_err(|_| refuse("its first block is not an image's"))?;
         let level = geometry.levels().saturating_sub(1);
         let top = geometry.node_at(level, 0).ok_or_else(|| refuse("it has no top node"))?;
         let digest = node_digest(level as u8, 0, &read(top)?);
         let root_digest = root_digest(geometry.blocks(), &digest);
-        Ok(Self { file, path: path.to_path_buf(), geometry, root_digest })
+        Ok(Self { file, path: path.to_path_buf(), start, geometry, root_digest })
+    }
+
+    /// The bytes of the image, tree included, from its first block on.
+    pub(crate) fn bytes(&self) -> io::Result<impl Read> {
+        let mut file = self.file.try_clone()?;
+        file.seek(SeekFrom::Start(self.start))?;
+        Ok(file.take(self.file_len()))
+    }
+
+    /// How many bytes that are.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.geometry.file_blocks().saturating_mul(BLOCK as u64)
     }
 
     /// The digest that the launch measures.
@@ -82,7 +103,12 @@ impl Image {
     ///
     /// The system's, or [`io::ErrorKind::UnexpectedEof`] behind the end.
     pub fn read_blocks(&self, first: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let offset = first.checked_mul(BLOCK as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let offset = first.checked_mul(BLOCK as u64).filter(|offset| {
+            // What lies behind an image that is part of a file is none of its blocks.
+            offset.saturating_add(buffer.len() as u64) <= self.file_len()
+        });
+        let offset = offset.and_then(|offset| offset.checked_add(self.start));
+        let offset = offset.ok_or(io::ErrorKind::UnexpectedEof)?;
         self.file.read_exact_at(buffer, offset)
     }
 
@@ -102,8 +128,9 @@ impl Image {
 
     /// Checks the children of a node. The top node itself stands for the root digest.
     fn verify_children(&self, level: usize, index: u64) -> Result<(), ImageError> {
-        let read =
-            |block| read_block(&self.file, block).map_err(ImageError::io("read", &self.path));
+        let read = |block| {
+            read_block(&self.file, self.start, block).map_err(ImageError::io("read", &self.path))
+        };
         let damaged = |block| ImageError::Damaged { path: self.path.clone(), block };
         let at = self.geometry.node_at(level, index).unwrap_or(0);
         let node = read(at)?;
@@ -131,9 +158,9 @@ impl Image {
     }
 }
 
-fn read_block(file: &File, block: u64) -> io::Result<[u8; BLOCK]> {
+fn read_block(file: &File, start: u64, block: u64) -> io::Result<[u8; BLOCK]> {
     let mut bytes = [0; BLOCK];
-    file.read_exact_at(&mut bytes, block * BLOCK as u64)?;
+    file.read_exact_at(&mut bytes, start + block * BLOCK as u64)?;
     Ok(bytes)
 }
 

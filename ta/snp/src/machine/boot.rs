@@ -24,15 +24,69 @@ const BOOT_REACH: u64 = 1 << 30;
 /// Makes the workload out of the boot record. None refuses the record.
 pub type Build = fn(&'static Payload, Record) -> Option<Box<dyn Workload>>;
 
-/// Boots and runs. `start_info` is the address that the loader left.
+/// How control came to `boot.s`.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The address that the launcher left: of a launch page, or of PVH's start information.
+    pub address: u64,
+    /// Whether it is a launch page, that is, a processor of a measured image entered.
+    pub launched: bool,
+    /// The register `SEV_STATUS` (AMD64 Architecture Programmer's Manual, volume 2, 15.34.10).
+    pub sev_status: u64,
+}
+
+/// What an image insists on before it runs anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// Nothing: it runs without protection, to be looked at.
+    Simulation,
+    /// Secure nested paging, and to have been launched as a measured image.
+    Release,
+}
+
+impl Image {
+    const SNP_ACTIVE: u64 = 1 << 2;
+
+    const fn accepts(self, arrival: Arrival) -> bool {
+        match self {
+            Self::Simulation => true,
+            Self::Release => arrival.launched && arrival.sev_status & Self::SNP_ACTIVE != 0,
+        }
+    }
+}
+
+/// Makes the function that `boot.s` leads to.
+#[macro_export]
+macro_rules! payload_entry {
+    ($image:expr, $build:expr) => {
+        /// Where `boot.s` leads, once, with what it found.
+        #[unsafe(no_mangle)]
+        extern "C" fn payload_main(address: u64, launched: u64, sev_status: u64) -> ! {
+            let launched = launched != 0;
+            let arrival = $crate::machine::Arrival { address, launched, sev_status };
+            // SAFETY: `boot.s` comes here once, at boot, on the first processor.
+            unsafe { $crate::machine::start(arrival, $image, $build) }
+        }
+    };
+}
+
+/// Boots and runs.
 ///
 /// # Safety
 ///
-/// Called once, by `boot.s` through the binary's `payload_main`.
-pub unsafe fn start(start_info: u64, build: Build) -> ! {
+/// Called once, by `boot.s` through what [`payload_entry`](crate::payload_entry) makes.
+pub unsafe fn start(arrival: Arrival, image: Image, build: Build) -> ! {
+    if !image.accepts(arrival) {
+        halt(Code::NotProtected);
+    }
     let features = features::detect().unwrap_or_else(|| halt(Code::BadProcessor));
-    let info = start_info::parse(&BootReach, start_info, RECORD_MAX as u64)
-        .unwrap_or_else(|_| halt(Code::BadStart));
+    let record_max = RECORD_MAX as u64;
+    let info = if arrival.launched {
+        start_info::parse_launched(&BootReach, arrival.address, record_max)
+    } else {
+        start_info::parse(&BootReach, arrival.address, record_max)
+    };
+    let info = info.unwrap_or_else(|_| halt(Code::BadStart));
     // SAFETY: called once, at boot, as `start` itself is.
     unsafe { take_memory(&features, &info) }.unwrap_or_else(|| halt(Code::NoMemory));
     time::start(&features).unwrap_or_else(|| halt(Code::NoClock));
@@ -76,7 +130,7 @@ unsafe fn take_memory(features: &Features, info: &StartInfo) -> Option<()> {
         return None;
     }
     memory.remove(&image::physical()).ok()?;
-    memory.remove(&info.record).ok()?;
+    memory.remove(&info.held).ok()?;
     let mut early = Early::within(&memory)?;
     let root = image::build(&reachable, features.gigabyte_pages, &mut || early.page())?;
     // SAFETY: called once, with tables that map the image.

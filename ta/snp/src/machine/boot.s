@@ -9,16 +9,18 @@
 .set LARGE, 0x80
 .set KERNEL_OFFSET, 0xffffffff80000000
 
-// A loader that knows PVH finds the 32-bit entry here (Xen, public/elfnote.h, type 18).
-.section .note.pvh, "a", @note
+// The image builder finds the 64-bit entries here (strongroom-snp-layout, `NOTE_NAME`).
+.section .note.strongroom, "a", @note
 .balign 4
-.long 4, 4, 18
-.asciz "Xen"
-.long boot_start32
-.long 0
+.long 11, 16, 1
+.asciz "Strongroom"
+.balign 4
+.quad boot_launched64
+.quad boot_park64
 
 .section .boot, "awx"
 .balign 4096
+.globl boot_root
 boot_root:
     .quad boot_directory_pointers + PRESENT_WRITABLE
     .fill 255, 8, 0
@@ -44,45 +46,55 @@ boot_descriptors:
     .quad 0x00af9b000000ffff        // 0x10: 64-bit code
     .quad 0x00cf93000000ffff        // 0x18: data
 boot_descriptors_end:
+.globl boot_descriptors_pointer
 boot_descriptors_pointer:
     .word boot_descriptors_end - boot_descriptors - 1
     .quad boot_descriptors
 
-// 32-bit protected mode without paging; ebx is the address of the start information.
-.code32
-boot_start32:
-    cli
-    cld
-    mov eax, 0x20                   // CR4.PAE
-    mov cr4, eax
-    mov eax, offset boot_root
-    mov cr3, eax
-    mov ecx, 0xc0000080             // EFER
-    rdmsr
-    or eax, 0x900                   // LME, NXE
-    wrmsr
-    mov eax, 0x80010033             // PG, WP, NE, ET, MP, PE
-    mov cr0, eax
-    lgdt [boot_descriptors_pointer]
-    ljmp 0x10, offset boot_long_mode
-
-// 64-bit mode with the image mapped where it is loaded; rbx as above.
+// 64-bit mode as a measured save area has it: on the launcher's page tables, which map this where
+// it is loaded; rbx is the address of the launch page, r12 the bit that makes a page private.
 .code64
-.globl boot_start64
-boot_start64:
+.globl boot_launched64
+boot_launched64:
     cli
     cld
-    mov ecx, 0xc0000080
+    mov ecx, 0xc0010131             // SEV_STATUS
     rdmsr
-    or eax, 0x800                   // NXE
-    wrmsr
+    mov r13d, eax
+    test eax, 4                     // SNP_ACTIVE
+    jnz 1f
+    xor r12d, r12d
+1:  lea rdi, [rip + boot_root]      // four tables, one behind the other
+    mov ecx, 2048
+2:  test byte ptr [rdi], 1
+    jz 3f
+    or [rdi], r12
+3:  add rdi, 8
+    dec ecx
+    jnz 2b
+    mov ebp, 1
     mov rax, offset boot_root
+    or rax, r12
     mov cr3, rax
     lgdt [rip + boot_descriptors_pointer]
+    lea rsp, [rip + boot_far_end]
     lea rax, [rip + boot_long_mode]
     push 0x10
     push rax
     retfq
+
+// A processor that the payload has no use for. A halt would be the host's to answer.
+boot_park64:
+    cli
+1:  jmp 1b
+
+    .balign 8
+    .quad 0, 0
+boot_far_end:
+
+// On our own tables; rbx is the address of what the launcher left, ebp is 1 where that is a launch
+// page, r13 is SEV_STATUS.
+.globl boot_long_mode
 boot_long_mode:
     mov eax, 0x18
     mov ds, eax
@@ -92,6 +104,8 @@ boot_long_mode:
     mov fs, eax
     mov gs, eax
     movabs rsp, offset stack_top
+    mov esi, ebp
+    mov rdx, r13
     xor ebp, ebp
     mov rdi, rbx
     movabs rax, offset payload_main

@@ -36,6 +36,8 @@ pub enum Code {
     NoHost = 0x25,
     /// The boot record does not decode, or the kernel refuses it.
     BadRecord = 0x26,
+    /// A release image found no secure nested paging, or was not launched as what was measured.
+    NotProtected = 0x27,
     /// The host broke the transport's rules.
     HostBroken = 0x30,
     /// An exception in the payload itself.

@@ -23,7 +23,7 @@ pub(crate) mod memory;
 pub(crate) mod pump;
 pub(crate) mod time;
 
-pub use boot::start;
+pub use boot::{Arrival, Image, start};
 
 use alloc::sync::Arc;
 use strongroom_south::{Form, Machine, OutOfMemory, Space};

@@ -5,18 +5,13 @@ use crate::{checks, costs};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use strongroom_snp::machine::{self, Payload, log};
+use strongroom_snp::machine::{Image, Payload, log};
 use strongroom_snp::{Progress, Workload};
 use strongroom_south::Clock as _;
 use strongroom_wire::Untrusted;
 use strongroom_wire::boot::Record;
 
-/// Called by the boot code.
-#[unsafe(no_mangle)]
-extern "C" fn payload_main(start_info: u64) -> ! {
-    // SAFETY: this is the one call, from the boot code.
-    unsafe { machine::start(start_info, build) }
-}
+strongroom_snp::payload_entry!(Image::Simulation, build);
 
 fn build(machine: &'static Payload, record: Record) -> Option<Box<dyn Workload>> {
     log::line(format_args!(

@@ -30,6 +30,9 @@ mod echo;
 #[cfg(target_os = "none")]
 mod program;
 
+#[cfg(target_os = "none")]
+core::arch::global_asm!(include_str!("../../machine/pvh.s"));
+
 #[cfg(not(target_os = "none"))]
 fn main() -> std::process::ExitCode {
     eprintln!("this is a bare-metal program: build it for x86_64-unknown-none");
