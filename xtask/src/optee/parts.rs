@@ -67,7 +67,8 @@ impl Parts {
     /// Makes the image, if it is not there.
     pub(super) fn image(&self, workspace: &Workspace) -> Result<Made> {
         self.check()?;
-        setup::setup(workspace, Wants::OPTEE, self.setup.no_install)?;
+        let images = self.config.unwrap_or(Configuration::Big).alone();
+        setup::setup(workspace, Wants::optee(images), self.setup.no_install)?;
         match self.config {
             Some(configuration) => Made::of(workspace, configuration, false),
             None => Made::best(workspace),
