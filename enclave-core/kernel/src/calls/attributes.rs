@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
-//! Attributes: `stat(2)`, `statx(2)`, `chmod(2)`, `chown(2)`, `utimensat(2)`, `truncate(2)`, `access(2)`.
+//! Attributes: `stat(2)`, `statx(2)`, `access(2)`, `chmod(2)`, `chown(2)`, `statfs(2)`.
 
 use crate::calls::descriptors::{AT_FDCWD, base};
-use crate::fs::text::TextUse;
 use crate::fs::{Attributes, Change, Follow, Kind, OpenFlags, Place, Timestamp, walk};
 use crate::outcome::SysResult;
 use crate::table::{Row, row};
 use crate::task::{Call, Credentials};
 use crate::user::{UserPtr, UserStr};
-use strongroom_abi::{Errno, Statfs, Statx, StatxTimestamp, Timespec, Timeval, arch};
+use strongroom_abi::{Errno, Statfs, Statx, StatxTimestamp, Timespec, arch};
 
 pub(crate) const CALLS: &[Row] = &[
     row!(Stat, stat(2), Full),
@@ -27,13 +26,6 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Lchown, lchown(3), Full),
     row!(Fchown, fchown(3), Full),
     row!(Fchownat, fchownat(5), Full),
-    row!(Utime, utime(2), Full),
-    row!(Utimes, utimes(2), Full),
-    row!(Futimesat, futimesat(3), Full),
-    row!(Utimensat, utimensat(4), Full),
-    row!(Truncate, truncate(2), Full),
-    row!(Ftruncate, ftruncate(2), Full),
-    row!(Fallocate, fallocate(4), Partial("default, keep size, punch hole and zero range")),
     row!(Statfs, statfs(2), Full),
     row!(Fstatfs, fstatfs(2), Full),
     row!(Umask, umask(1), Full),
@@ -49,10 +41,10 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Removexattr, getxattr(4), Refused("no extended attributes")),
 ];
 
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+pub(super) const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_EACCESS: u32 = 0x200;
 const AT_NO_AUTOMOUNT: u32 = 0x800;
-const AT_EMPTY_PATH: u32 = 0x1000;
+pub(super) const AT_EMPTY_PATH: u32 = 0x1000;
 const AT_STATX_SYNC: u32 = 0x6000;
 const NS_PER_S: i64 = 1_000_000_000;
 /// Block size that programs are advised to use.
@@ -87,7 +79,12 @@ pub(crate) fn check_writable_mount(place: &Place) -> SysResult<()> {
 }
 
 /// What a path leads to, or the descriptor itself where the path is empty and may be.
-fn place_at(call: &Call<'_>, directory: i32, path: UserStr, flags: u32) -> SysResult<Place> {
+pub(super) fn place_at(
+    call: &Call<'_>,
+    directory: i32,
+    path: UserStr,
+    flags: u32,
+) -> SysResult<Place> {
     let path = path.read_path(call.memory)?;
     let base = base(call, directory, &path)?;
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
@@ -261,7 +258,7 @@ fn change_mode(call: &Call<'_>, place: &Place, mode: u32) -> SysResult {
     Ok(0)
 }
 
-fn check_owner(call: &Call<'_>, place: &Place) -> SysResult<()> {
+pub(super) fn check_owner(call: &Call<'_>, place: &Place) -> SysResult<()> {
     let credentials = call.thread.process.credentials.lock().clone();
     if credentials.is_root() || place.inode.attributes(call.thread)?.uid == credentials.euid {
         Ok(())
@@ -358,164 +355,6 @@ fn change_owner(call: &Call<'_>, place: &Place, uid: u32, gid: u32) -> SysResult
     let permissions = executable.then_some(attributes.permissions & !SET_IDS);
     let change = Change { uid, gid, permissions, ..Change::default() };
     place.inode.change(call.thread, &change)?;
-    Ok(0)
-}
-
-/// Sets times; without any, both are now.
-fn set_times(call: &Call<'_>, place: &Place, times: Option<[Option<Timestamp>; 2]>) -> SysResult {
-    check_writable_mount(place)?;
-    let now = call.kernel.wall_ns();
-    if times.is_some() {
-        check_owner(call, place)?;
-    } else if check_owner(call, place).is_err() {
-        check_access(call, place, 2)?;
-    }
-    let [accessed_ns, modified_ns] = times.unwrap_or([Some(now); 2]);
-    let change = Change { accessed_ns, modified_ns, ..Change::default() };
-    place.inode.change(call.thread, &change)?;
-    Ok(0)
-}
-
-fn utimensat(
-    call: &mut Call<'_>,
-    directory: i32,
-    path: UserStr,
-    times: UserPtr<Timespec>,
-    flags: u32,
-) -> SysResult {
-    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    let times = if times.is_null() {
-        None
-    } else {
-        let now = call.kernel.wall_ns();
-        let accessed = times.read(call.memory)?;
-        let modified = times.element(1).read(call.memory)?;
-        Some([wanted_time(accessed, now)?, wanted_time(modified, now)?])
-    };
-    let place = if path.is_null() {
-        call.file(directory)?.place.clone().ok_or(Errno::EINVAL)?
-    } else {
-        place_at(call, directory, path, flags)?
-    };
-    if times == Some([None, None]) {
-        return Ok(0);
-    }
-    set_times(call, &place, times)
-}
-
-/// `UTIME_NOW`, `UTIME_OMIT`, or a time.
-fn wanted_time(time: Timespec, now: Timestamp) -> Result<Option<Timestamp>, Errno> {
-    const NOW: i64 = 0x3fff_ffff;
-    const OMIT: i64 = 0x3fff_fffe;
-    match time.nanoseconds {
-        NOW => Ok(Some(now)),
-        OMIT => Ok(None),
-        0..NS_PER_S => {
-            Ok(Some(time.seconds.saturating_mul(NS_PER_S).saturating_add(time.nanoseconds)))
-        }
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn futimesat(
-    call: &mut Call<'_>,
-    directory: i32,
-    path: UserStr,
-    times: UserPtr<Timeval>,
-) -> SysResult {
-    let times = if times.is_null() {
-        None
-    } else {
-        let ns = |time: Timeval| {
-            if (0..1_000_000).contains(&time.microseconds) {
-                let ns = time.microseconds * 1000;
-                Ok(Some(time.seconds.saturating_mul(NS_PER_S).saturating_add(ns)))
-            } else {
-                Err(Errno::EINVAL)
-            }
-        };
-        let accessed = times.read(call.memory)?;
-        let modified = times.element(1).read(call.memory)?;
-        Some([ns(accessed)?, ns(modified)?])
-    };
-    let place = place_at(call, directory, path, 0)?;
-    set_times(call, &place, times)
-}
-
-fn utimes(call: &mut Call<'_>, path: UserStr, times: UserPtr<Timeval>) -> SysResult {
-    futimesat(call, AT_FDCWD, path, times)
-}
-
-fn utime(call: &mut Call<'_>, path: UserStr, times: UserPtr<i64>) -> SysResult {
-    let times = if times.is_null() {
-        None
-    } else {
-        let seconds = |time: i64| Some(time.saturating_mul(NS_PER_S));
-        let accessed = times.read(call.memory)?;
-        let modified = times.element(1).read(call.memory)?;
-        Some([seconds(accessed), seconds(modified)])
-    };
-    let place = place_at(call, AT_FDCWD, path, 0)?;
-    set_times(call, &place, times)
-}
-
-fn truncate(call: &mut Call<'_>, path: UserStr, length: i64) -> SysResult {
-    let size = u64::try_from(length).map_err(|_| Errno::EINVAL)?;
-    let place = place_at(call, AT_FDCWD, path, 0)?;
-    match place.inode.kind() {
-        Kind::Directory => return Err(Errno::EISDIR.into()),
-        Kind::Regular => {}
-        Kind::Symlink | Kind::CharacterDevice | Kind::BlockDevice | Kind::Fifo | Kind::Socket => {
-            return Err(Errno::EINVAL.into());
-        }
-    }
-    check_access(call, &place, 2)?;
-    check_writable_mount(&place)?;
-    let _writing = TextUse::write(call.kernel, place.inode.id())?;
-    place.inode.change(call.thread, &Change { size: Some(size), ..Change::default() })?;
-    Ok(0)
-}
-
-fn ftruncate(call: &mut Call<'_>, descriptor: i32, length: i64) -> SysResult {
-    let open = call.file(descriptor)?;
-    let size = u64::try_from(length).map_err(|_| Errno::EINVAL)?;
-    if open.flags().contains(OpenFlags::PATH) {
-        return Err(Errno::EBADF.into());
-    }
-    open.check_writable().map_err(|_| Errno::EINVAL)?;
-    open.file.truncate(call.thread, size)?;
-    Ok(0)
-}
-
-fn fallocate(
-    call: &mut Call<'_>,
-    descriptor: i32,
-    mode: u32,
-    offset: i64,
-    length: i64,
-) -> SysResult {
-    const KEEP_SIZE: u32 = 1;
-    const PUNCH_HOLE: u32 = 2;
-    const ZERO_RANGE: u32 = 16;
-    let open = call.file(descriptor)?;
-    let offset = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-    let length = u64::try_from(length).ok().filter(|length| *length > 0).ok_or(Errno::EINVAL)?;
-    open.check_writable()?;
-    if !open.file.seekable() {
-        return Err(Errno::ESPIPE.into());
-    }
-    let keep = mode & KEEP_SIZE != 0;
-    match mode & !KEEP_SIZE {
-        0 => open.file.allocate(call.thread, offset, length, keep)?,
-        PUNCH_HOLE if keep => open.file.punch(call.thread, offset, length)?,
-        ZERO_RANGE => {
-            open.file.allocate(call.thread, offset, length, keep)?;
-            open.file.punch(call.thread, offset, length)?;
-        }
-        _ => return Err(Errno::EOPNOTSUPP.into()),
-    }
     Ok(0)
 }
 

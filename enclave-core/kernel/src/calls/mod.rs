@@ -5,6 +5,8 @@ mod attributes;
 mod descriptors;
 mod epoll;
 mod events;
+mod file_size;
+mod file_times;
 mod futex;
 mod identity;
 mod io;
@@ -44,6 +46,8 @@ pub(crate) const FAMILIES: &[(&str, &[Row])] = &[
     ("Locks", record_locks::CALLS),
     ("Names", names::CALLS),
     ("Attributes", attributes::CALLS),
+    ("Times of files", file_times::CALLS),
+    ("Sizes of files", file_size::CALLS),
     ("Memory", mapping::CALLS),
     ("Processes", process::CALLS),
     ("Waiting for processes", wait::CALLS),
