@@ -48,6 +48,8 @@ pub struct SharedMemory {
     body: Box<UnsafeCell<raw::TEEC_SharedMemory>>,
     length: usize,
     access: Access,
+    /// The bytes, when they were registered and not allocated by the library.
+    own: Option<Vec<u8>>,
     /// The memory belongs to it.
     _context: Arc<Context>,
 }
@@ -63,26 +65,38 @@ impl SharedMemory {
         length: usize,
         access: Access,
     ) -> Result<Self, TeeError> {
-        let body = Box::new(UnsafeCell::new(raw::TEEC_SharedMemory {
-            buffer: core::ptr::null_mut(),
-            size: length,
-            flags: access.flags(),
-            imp: raw::TEEC_SharedMemory__Imp {
-                id: 0,
-                alloced_size: 0,
-                shadow_buffer: core::ptr::null_mut(),
-                registered_fd: -1,
-                flags: 0,
-            },
-        }));
+        let body = description(core::ptr::null_mut(), length, access);
         // SAFETY: the context is initialised and lives on behind its `Arc`; the block is at an
         // address of its own, complete, and seen by nobody else.
         #[expect(unsafe_code, reason = "the client library")]
         let result = unsafe { raw::TEEC_AllocateSharedMemory(context.pointer(), body.get()) };
         checked(result, raw::TEEC_ORIGIN_API)?;
-        let mut memory = Self { body, length, access, _context: context };
-        memory.clear();
+        let mut memory = Self { body, length, access, own: None, _context: context };
+        memory.clear()?;
         Ok(memory)
+    }
+
+    /// Registers bytes that are there.
+    pub(crate) fn register(
+        context: Arc<Context>,
+        mut bytes: Vec<u8>,
+        access: Access,
+    ) -> Result<Self, TeeError> {
+        let length = bytes.len();
+        let body = description(bytes.as_mut_ptr(), length, access);
+        // SAFETY: as for `allocate`; the bytes stay where they are until the block is released,
+        // because the vector is kept and never touched before.
+        #[expect(unsafe_code, reason = "the client library")]
+        let result = unsafe { raw::TEEC_RegisterSharedMemory(context.pointer(), body.get()) };
+        checked(result, raw::TEEC_ORIGIN_API)?;
+        Ok(Self { body, length, access, own: Some(bytes), _context: context })
+    }
+
+    /// Ends the sharing; the bytes, if they were registered.
+    pub fn into_bytes(mut self) -> Option<Vec<u8>> {
+        let bytes = self.own.take();
+        drop(self);
+        bytes
     }
 
     /// Its size in bytes.
@@ -132,14 +146,13 @@ impl SharedMemory {
         Ok(())
     }
 
-    fn clear(&mut self) {
-        if let Ok(start) = self.start(0, self.length) {
-            // SAFETY: the whole block, which is ours alone.
-            #[expect(unsafe_code, reason = "memory of the client library")]
-            unsafe {
-                core::ptr::write_bytes(start, 0, self.length);
-            }
+    fn clear(&mut self) -> Result<(), TeeError> {
+        let zeros = [0; 4096];
+        for offset in (0..self.length).step_by(zeros.len()) {
+            let left = self.length.saturating_sub(offset);
+            self.write(offset, zeros.get(..left).unwrap_or(&zeros))?;
         }
+        Ok(())
     }
 
     fn start(&self, offset: usize, count: usize) -> Result<*mut u8, TeeError> {
@@ -157,9 +170,29 @@ impl SharedMemory {
     }
 }
 
+/// A block's description, on the heap: the library keeps its address in operations.
+fn description(
+    buffer: *mut u8,
+    size: usize,
+    access: Access,
+) -> Box<UnsafeCell<raw::TEEC_SharedMemory>> {
+    Box::new(UnsafeCell::new(raw::TEEC_SharedMemory {
+        buffer: buffer.cast(),
+        size,
+        flags: access.flags(),
+        imp: raw::TEEC_SharedMemory__Imp {
+            id: 0,
+            alloced_size: 0,
+            shadow_buffer: core::ptr::null_mut(),
+            registered_fd: -1,
+            flags: 0,
+        },
+    }))
+}
+
 impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: it was allocated by the library, is released once, and no operation refers to it,
+        // SAFETY: it was allocated or registered by the library, is released once, and no operation refers to it,
         // because parameters borrow it.
         #[expect(unsafe_code, reason = "the client library")]
         unsafe {

@@ -177,6 +177,16 @@ impl Tee {
     pub fn allocate(&self, length: usize, access: Access) -> Result<SharedMemory, TeeError> {
         SharedMemory::allocate(Arc::clone(&self.context), length, access)
     }
+
+    /// Lets trusted applications see bytes that are there; [`SharedMemory::into_bytes`] gives them
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Code::OutOfMemory`].
+    pub fn register(&self, bytes: Vec<u8>, access: Access) -> Result<SharedMemory, TeeError> {
+        SharedMemory::register(Arc::clone(&self.context), bytes, access)
+    }
 }
 
 impl core::fmt::Debug for Tee {

@@ -34,18 +34,16 @@ pub(crate) struct Options {
 
 /// Makes the images and says where they are. Without the big one it fails only when asked for it.
 pub(crate) fn build(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    setup::setup(workspace, Wants::OPTEE, options.setup.no_install)?;
+    let images = options.config.map_or(Configuration::ALL, Configuration::alone);
+    setup::setup(workspace, Wants::optee(images), options.setup.no_install)?;
     let agent = programs::agent(workspace)?;
-    match options.config {
-        Some(configuration) => show(&Made::of(workspace, configuration, options.update)?),
-        None => {
-            for configuration in Configuration::ALL {
-                match Made::of(workspace, configuration, options.update) {
-                    Ok(made) => show(&made),
-                    Err(error) if configuration == Configuration::Big => warn_without_big(&error),
-                    Err(error) => return Err(error),
-                }
+    for configuration in images {
+        match Made::of(workspace, *configuration, options.update) {
+            Ok(made) => show(&made),
+            Err(error) if *configuration == Configuration::Big && options.config.is_none() => {
+                warn_without_big(&error);
             }
+            Err(error) => return Err(error),
         }
     }
     println!("agent:    {}", agent.display());

@@ -55,6 +55,11 @@ impl Made {
         Ok(Self { configuration, folder, versions })
     }
 
+    /// True when [`Made::of`] would have nothing to do.
+    pub(crate) fn is_made(workspace: &Workspace, configuration: Configuration) -> bool {
+        Cache::of(workspace).is_ok_and(|cache| cache.current(configuration).is_some())
+    }
+
     /// The big image; when it cannot be made the stock one, with a line that says so.
     pub(crate) fn best(workspace: &Workspace) -> Result<Self> {
         Self::of(workspace, Configuration::Big, false).or_else(|error| {

@@ -41,7 +41,23 @@ pub(crate) enum Configuration {
 
 impl Configuration {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Stock, Self::Big];
+    pub(crate) const ALL: &'static [Self] = &[Self::Stock, Self::Big];
+
+    /// It alone.
+    pub(crate) const fn alone(self) -> &'static [Self] {
+        match self {
+            Self::Stock => &[Self::Stock],
+            Self::Big => &[Self::Big],
+        }
+    }
+
+    /// What it is made of, in a few words.
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::Stock => "Debian 13's OP-TEE 4.5 as it is, TF-A built around it",
+            Self::Big => "OP-TEE built from Debian sid's source, TF-A around it",
+        }
+    }
 
     /// Its name on the command line.
     pub(crate) const fn name(self) -> &'static str {

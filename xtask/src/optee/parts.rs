@@ -25,8 +25,9 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Folders of logs that are kept.
+/// Folders of logs that are kept, and how many seconds each is kept in any case.
 const LOGS_KEPT: usize = 20;
+const LOGS_YOUNG_S: u64 = 24 * 3600;
 
 /// Which image, and what of it is replaced.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -67,7 +68,8 @@ impl Parts {
     /// Makes the image, if it is not there.
     pub(super) fn image(&self, workspace: &Workspace) -> Result<Made> {
         self.check()?;
-        setup::setup(workspace, Wants::OPTEE, self.setup.no_install)?;
+        let images = self.config.unwrap_or(Configuration::Big).alone();
+        setup::setup(workspace, Wants::optee(images), self.setup.no_install)?;
         match self.config {
             Some(configuration) => Made::of(workspace, configuration, false),
             None => Made::best(workspace),
@@ -173,19 +175,30 @@ fn memory_in(conf: &str) -> Result<SecureMemory> {
     })
 }
 
-/// A folder for the logs of one machine; the oldest ones are deleted.
+/// A folder for the logs of one machine; old ones are deleted.
 fn logs(workspace: &Workspace, configuration: Configuration) -> Result<PathBuf> {
     let all = workspace.target.join("optee");
     fs::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
-    let mut old: Vec<PathBuf> = fs::read_dir(&all)?.flatten().map(|entry| entry.path()).collect();
-    old.sort();
-    for folder in old.iter().rev().skip(LOGS_KEPT.saturating_sub(1)) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let names: Vec<String> = fs::read_dir(&all)?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    for name in outdated(names, now) {
         // Another run may have deleted it just before.
-        let _ = fs::remove_dir_all(folder);
+        let _ = fs::remove_dir_all(all.join(name));
     }
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let name = format!("{seconds}-{}-{}", std::process::id(), configuration.name());
-    Ok(all.join(name))
+    Ok(all.join(format!("{now}-{}-{}", std::process::id(), configuration.name())))
+}
+
+/// Of folders named after the second in which they were made, those that are neither among the
+/// newest nor young: a machine may still write to a young one.
+fn outdated(mut names: Vec<String>, now: u64) -> Vec<String> {
+    names.sort();
+    names.truncate(names.len().saturating_sub(LOGS_KEPT));
+    let made = |name: &String| name.split('-').next()?.parse::<u64>().ok();
+    names.retain(|name| made(name).is_some_and(|made| now.saturating_sub(made) > LOGS_YOUNG_S));
+    names
 }
 
 /// A machine's error with what to do about it.
@@ -206,6 +219,21 @@ mod tests {
         assert_eq!(memory_in(conf).unwrap(), SecureMemory::LARGE);
         assert_eq!(memory_in("CFG_A=y\n").unwrap(), SecureMemory::PROTECTED);
         assert!(memory_in("CFG_TZDRAM_START=soon\n").is_err());
+    }
+
+    #[test]
+    fn only_old_folders_of_ours_are_outdated() {
+        let day = LOGS_YOUNG_S;
+        let mut names: Vec<String> = (0..30).map(|age| format!("{}-7-big", 1000 + age)).collect();
+        names.push("a user's own".to_owned());
+        let found = outdated(names.clone(), 1000 + 2 * day);
+        assert_eq!(found.len(), 11);
+        assert!(
+            found.contains(&"1010-7-big".to_owned()) && !found.contains(&"1011-7-big".to_owned())
+        );
+        assert!(!found.contains(&"a user's own".to_owned()));
+        // The oldest has just passed its day, the others have not.
+        assert_eq!(outdated(names, 1001 + day), ["1000-7-big"]);
     }
 
     #[derive(Debug, clap::Parser)]

@@ -112,7 +112,7 @@ impl Need {
 pub(super) fn missing(wants: Wants) -> Vec<Missing> {
     let own_qemu = std::env::var_os("STRONGROOM_QEMU").is_some();
     let qemu = (wants.payload && !own_qemu).then_some(&QEMU);
-    let optee = if wants.optee { OPTEE_NEEDS } else { &[] };
+    let optee = if wants.optee.is_some() { OPTEE_NEEDS } else { &[] };
     NEEDS.iter().chain(qemu).chain(optee).filter_map(Need::missing).collect()
 }
 
@@ -122,7 +122,10 @@ pub(super) fn install(missing: &[Missing]) -> Result<()> {
         .iter()
         .filter_map(|item| match item {
             Missing::Package { name, .. } => Some(*name),
-            Missing::Target(_) | Missing::Component(_) | Missing::Programs(_) => None,
+            Missing::Target(_)
+            | Missing::Component(_)
+            | Missing::Programs(_)
+            | Missing::Image(_) => None,
         })
         .collect();
     install_packages(&packages)

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     apt::Depth,
+    optee::{Configuration, Made},
     root::{Root, Set},
     workspace::Workspace,
 };
@@ -26,6 +27,8 @@ pub(crate) enum Missing {
     Component(&'static str),
     /// A root folder with the programs to run.
     Programs(Set),
+    /// An image of OP-TEE's machine. The command that needs it makes it.
+    Image(Configuration),
 }
 
 /// Which parts a command needs.
@@ -37,8 +40,8 @@ pub(crate) struct Wants {
     pub(crate) checks: bool,
     /// Root to run commands natively in root folders.
     pub(crate) native: bool,
-    /// What it takes to build OP-TEE's images, programs for its normal world, and to boot them.
-    pub(crate) optee: bool,
+    /// What it takes to build OP-TEE's images and to boot them, and which images.
+    pub(crate) optee: Option<&'static [Configuration]>,
     /// Root folders.
     pub(crate) programs: &'static [Set],
 }
@@ -49,40 +52,43 @@ impl Wants {
         payload: true,
         checks: true,
         native: true,
-        optee: true,
+        optee: Some(&[Configuration::Big]),
         programs: &[Set::Small, Set::Debian],
     };
     /// What `build` needs.
     pub(crate) const BUILD: Self =
-        Self { payload: true, checks: false, native: false, optee: false, programs: &[] };
+        Self { payload: true, checks: false, native: false, optee: None, programs: &[] };
     /// What `demo` needs.
     pub(crate) const DEMO: Self = Self {
         payload: true,
         checks: false,
         native: false,
-        optee: false,
+        optee: None,
         programs: &[Set::Small, Set::Debian],
     };
     /// What `bench` needs.
     pub(crate) const BENCH: Self =
-        Self { payload: true, checks: false, native: false, optee: false, programs: &[Set::Small] };
-    /// What `optee` needs.
-    pub(crate) const OPTEE: Self =
-        Self { payload: false, checks: false, native: false, optee: true, programs: &[] };
+        Self { payload: true, checks: false, native: false, optee: None, programs: &[Set::Small] };
     /// What the native side of the cases needs.
     pub(crate) const ORACLE: Self = Self {
         payload: false,
         checks: false,
         native: true,
-        optee: false,
+        optee: None,
         programs: &[Set::Small, Set::Debian],
     };
+
+    /// What `optee` needs for these images.
+    pub(crate) const fn optee(images: &'static [Configuration]) -> Self {
+        Self { payload: false, checks: false, native: false, optee: Some(images), programs: &[] }
+    }
 }
 
 /// Makes sure that `wants` is there; with `no_install` only lists what is not and fails.
 pub(crate) fn setup(workspace: &Workspace, wants: Wants, no_install: bool) -> Result<()> {
     let missing = find_missing(workspace, wants);
-    if !no_install && (wants.native || !missing.is_empty()) {
+    let installs = missing.iter().any(|item| !matches!(item, Missing::Image(_)));
+    if !no_install && (wants.native || installs) {
         debian::authorize()?;
     }
     if missing.is_empty() {
@@ -102,7 +108,8 @@ pub(crate) fn setup(workspace: &Workspace, wants: Wants, no_install: bool) -> Re
             Root::of_set(workspace, *set)?;
         }
     }
-    let left = find_missing(workspace, wants);
+    let mut left = find_missing(workspace, wants);
+    left.retain(|item| !matches!(item, Missing::Image(_)));
     if left.is_empty() {
         return Ok(());
     }
@@ -115,6 +122,9 @@ fn find_missing(workspace: &Workspace, wants: Wants) -> Vec<Missing> {
     missing.extend(rust::missing(wants));
     let unmade = wants.programs.iter().filter(|set| !Root::is_made(workspace, **set));
     missing.extend(unmade.map(|set| Missing::Programs(*set)));
+    let images = wants.optee.unwrap_or_default().iter();
+    let unmade = images.filter(|image| !Made::is_made(workspace, **image));
+    missing.extend(unmade.map(|image| Missing::Image(*image)));
     missing
 }
 
@@ -127,6 +137,12 @@ impl Missing {
                  cannot download)"
             ),
             Self::Component(component) => format!("Rust component {component}"),
+            Self::Image(image) => format!(
+                "OP-TEE image `{}`: {}, in the cache folder, nothing installed (some 120 MB of \
+                 Debian packages for arm64, two minutes)",
+                image.name(),
+                image.description()
+            ),
             Self::Programs(set) => format!(
                 "test programs `{}`: Debian 12 packages unpacked into the cache folder, nothing \
                  installed ({} packages{})",
@@ -135,5 +151,27 @@ impl Missing {
                 if set.depth() == Depth::WithDependencies { " and their dependencies" } else { "" }
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_that_are_not_made_are_listed_and_nothing_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace {
+            root: folder.path().to_path_buf(),
+            target: folder.path().join("target"),
+            cache: folder.path().join("cache"),
+        };
+        let wants = Wants::optee(Configuration::ALL);
+        let missing = find_missing(&workspace, wants);
+        for image in Configuration::ALL {
+            assert!(missing.contains(&Missing::Image(*image)), "{missing:?}");
+        }
+        let error = setup(&workspace, wants, true).unwrap_err().to_string();
+        assert!(error.contains("run without --no-install"), "{error}");
     }
 }

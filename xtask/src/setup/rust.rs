@@ -26,7 +26,7 @@ pub(super) fn missing(wants: Wants) -> Vec<Missing> {
         }
     };
     want_target(wants.payload, PAYLOAD_TARGET);
-    want_target(wants.checks || wants.optee, ARM_TARGET);
+    want_target(wants.checks || wants.optee.is_some(), ARM_TARGET);
     if wants.checks {
         for (component, program) in [("clippy", "cargo-clippy"), ("rustfmt", "cargo-fmt")] {
             if !runs(program) {
@@ -44,7 +44,7 @@ pub(super) fn install(missing: &[Missing]) -> Result<()> {
         let words = match item {
             Missing::Target(target) => ["target", "add", *target],
             Missing::Component(component) => ["component", "add", *component],
-            Missing::Package { .. } | Missing::Programs(_) => continue,
+            Missing::Package { .. } | Missing::Programs(_) | Missing::Image(_) => continue,
         };
         debian |= !rustup(words);
     }

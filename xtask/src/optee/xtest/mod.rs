@@ -116,7 +116,7 @@ fn images(workspace: &Workspace, options: &Options) -> Result<Vec<Made>> {
     if !options.full || options.parts.config.is_some() {
         return Ok(vec![options.parts.image(workspace)?]);
     }
-    setup::setup(workspace, Wants::OPTEE, options.parts.setup.no_install)?;
+    setup::setup(workspace, Wants::optee(Configuration::ALL), options.parts.setup.no_install)?;
     let mut images = vec![Made::of(workspace, Configuration::Stock, false)?];
     match Made::of(workspace, Configuration::Big, false) {
         Ok(big) => images.push(big),

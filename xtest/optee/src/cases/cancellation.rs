@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// How long calls wait that are cancelled, in milliseconds. OP-TEE sends its waiting to the normal
 /// world and looks at requests when it comes back, so they end with their time, not before.
-const LONG_MS: u32 = 1000;
+const LONG_MS: u32 = 2500;
 /// No call here takes longer, on a busy machine too.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -76,7 +76,10 @@ fn other_session(checks: &mut Checks) -> Result<(), Stop> {
         let one = cancelled(&first, &Canceller::new(), LONG_MS);
         (one, other.join())
     });
-    checks.fails(one, Code::Cancel);
+    // A request takes a thread of the TEE. A small TEE has two, and both may be in use until the
+    // call has ended: then it is not cancelled, but nothing else may come of it.
+    let code = one.err().map(|error| error.code);
+    checks.check(code.is_none_or(|code| code == Code::Cancel), &format!("{code:?}"));
     match other {
         Ok(result) => {
             checks.succeeds(result);

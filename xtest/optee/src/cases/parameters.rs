@@ -27,6 +27,7 @@ pub(super) const CASES: &[Case] = &[
     case(2014, "Encryption and back, block by block", round_trip),
     case(2015, "A part of OP-TEE says how much room it wants", wanted_room),
     case(2016, "A part of OP-TEE reads and writes lent memory", core_reads),
+    case(2017, "Shared memory: registered, and given back", registered),
 ];
 
 /// A changing byte at every place.
@@ -260,6 +261,29 @@ fn many_calls(checks: &mut Checks) -> Result<(), Stop> {
         memory.write(0, &[round; 4096])?;
         checks.equal(sha256_of(&session, Parameter::whole(&mut memory))?, digest(&[round; 4096]));
     }
+    Ok(())
+}
+
+fn registered(checks: &mut Checks) -> Result<(), Stop> {
+    let tee = Tee::connect()?;
+    let session = tee.open(ta::CRYPT)?;
+    for size in [1, 100, 4096, 70_001] {
+        let mut memory = tee.register(pattern(size), Access::Input)?;
+        checks.equal(sha256_of(&session, Parameter::whole(&mut memory))?, digest(&pattern(size)));
+        checks.equal(memory.into_bytes(), Some(pattern(size)));
+    }
+    let mut memory = tee.register(vec![0xee; 5000], Access::Both)?;
+    let mut operation = Operation::new([
+        Parameter::input(b"abc"),
+        Parameter::partial(&mut memory, 4090..4122, Access::Output)?,
+        Parameter::none(),
+        Parameter::none(),
+    ]);
+    session.invoke(ta::CRYPT_SHA256, &mut operation)?;
+    drop(operation);
+    let bytes = memory.into_bytes().unwrap_or_default();
+    checks.equal(bytes.get(4090..4122), Some(&digest(b"abc")[..]));
+    checks.equal(bytes.iter().filter(|byte| **byte != 0xee).count() <= 32, true);
     Ok(())
 }
 
