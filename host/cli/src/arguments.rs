@@ -26,6 +26,7 @@ pub(crate) enum Command {
     Image(ImageCommand),
     Verify(Box<VerifyOptions>),
     FetchChain(FetchOptions),
+    Pack(Box<crate::pack::PackOptions>),
 }
 
 /// Run a program in an enclave.

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod image;
+mod pack;
 mod report;
 mod run;
 mod verify;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Image(command) => image::image(command),
         Command::Verify(options) => return verify::verify(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
+        Command::Pack(options) => pack::pack(*options),
     };
     result.unwrap_or_else(|error| report::failure(&error))
 }

@@ -29,6 +29,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("attestation/", &["attestation/", "enclave-core/wire"]),
     ("host/client", &["attestation/", "enclave-core/abi", "enclave-core/wire"]),
     ("host/optee-qemu", &[]),
+    (
+        "host/cli",
+        &["attestation/", "enclave-core/wire", "host/", "ta/optee/package", "ta/optee/packer"],
+    ),
+    ("host/tee", &["enclave-core/wire", "host/client", "ta/optee/package"]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
     ("examples", &["examples", "host/client", "sdk"]),
