@@ -226,6 +226,9 @@ fn map_object(
     for segment in loadable(parsed) {
         object.map_segment(segment)?;
     }
+    if there.is_some() {
+        object.map_gaps(parsed)?;
+    }
     Ok(Placed { bias, end })
 }
 
@@ -282,6 +285,28 @@ impl Object<'_, '_> {
         if zeroes && file_end > mapped_end && !present {
             let index = (offset + (mapped_end - start) as u64) / PAGE_SIZE as u64;
             self.copy_head(mapped_end, index, file_end - mapped_end, protection)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what lies between the segments of a placed object. Its interpreter protects parts of
+    /// it by pages that may be larger than the machine's, to which the object is not aligned here.
+    fn map_gaps(&self, parsed: &Parsed) -> SysResult<()> {
+        let ends = loadable(parsed).map(|segment| segment.p_vaddr.wrapping_add(segment.p_memsz));
+        for (end, next) in ends.zip(loadable(parsed).skip(1)) {
+            let start = page_up(self.bias.wrapping_add(end as usize)).ok_or(Errno::ENOEXEC)?;
+            let end = page_down(self.bias.wrapping_add(next.p_vaddr as usize));
+            let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else {
+                continue;
+            };
+            let request = MapRequest {
+                length,
+                protection: Protection::empty(),
+                backing: Backing::Anonymous,
+                placement: Placement::Fixed(start),
+                grows_down: false,
+            };
+            self.memory.map_named(request, UNLIMITED, false, None)?;
         }
         Ok(())
     }
