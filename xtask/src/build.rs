@@ -45,6 +45,16 @@ impl Built {
         Ok(built)
     }
 
+    /// The launcher's executable.
+    pub(crate) fn launcher(&self) -> &Path {
+        &self.launcher
+    }
+
+    /// The payload's executable.
+    pub(crate) fn payload(&self) -> &Path {
+        &self.payload
+    }
+
     /// `strongroom run` on `image`, up to where options and `-- PROGRAM` follow.
     pub(crate) fn run(&self, image: &Path) -> Command {
         let mut command = Command::new(&self.launcher);

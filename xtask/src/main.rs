@@ -10,6 +10,7 @@ mod apt;
 mod bench;
 mod build;
 mod demo;
+mod linux_guest;
 mod optee;
 mod process;
 mod progress;

@@ -4,6 +4,7 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::str::FromStr;
+use strongroom_client::AcceleratorChoice;
 use strongroom_client::attest::{Source, parse_nonce};
 use strongroom_client::manifest::{
     DirectoryGrant, parse_connect, parse_directory, parse_environment, parse_listen, parse_memory,
@@ -69,6 +70,10 @@ pub(crate) struct RunOptions {
     /// The payload to boot
     #[arg(long, value_name = "FILE")]
     pub(crate) payload: Option<PathBuf>,
+    /// What executes the enclave: kvm, tcg (QEMU's emulator), or auto: KVM where a trial of it,
+    /// made once and remembered, succeeds
+    #[arg(long = "accel", value_name = "NAME", default_value_t)]
+    pub(crate) accelerator: AcceleratorChoice,
     /// Keep the kernel's serial log, where the payload is a debug image
     #[arg(long, value_name = "FILE")]
     pub(crate) debug_log: Option<PathBuf>,

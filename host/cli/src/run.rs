@@ -11,7 +11,7 @@ use strongroom_client::image::{Image, Ownership};
 use strongroom_client::manifest::ManifestFile;
 use strongroom_client::session::SignalForwarder;
 use strongroom_client::terminal::{self, RawMode};
-use strongroom_client::{Console, Event, LaunchError, Launcher, PLATFORM, Session, Workload};
+use strongroom_client::{Console, Event, LaunchError, Launcher, Session, Workload};
 
 /// Runs the program; its exit code.
 pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCode> {
@@ -19,13 +19,15 @@ pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCod
     let quiet = options.quiet;
     let launcher = launcher(options)?;
     if verbose {
-        report::line(&format!("platform {PLATFORM}"));
         let digest = report::hex(&launcher.package_digest()?);
         report::line(&format!(
             "package digest sha256:{digest} (a package digest, not a launch measurement)"
         ));
     }
     let mut session = launcher.start()?;
+    if let (true, Some(accelerator)) = (verbose, session.accelerator()) {
+        report::line(&format!("platform {}", accelerator.platform()));
+    }
     session.observe(move |event| match event {
         Event::Started(started) if verbose => report::line(&format!(
             "boot {:.3} s ({:.3} s of it in the enclave)",
@@ -93,6 +95,7 @@ fn launcher(options: RunOptions) -> Result<Launcher, LaunchError> {
         Some(payload) => Launcher::new(payload),
         None => Launcher::with_default_payload()?,
     };
+    launcher = launcher.accelerator(options.accelerator);
     workload.memory_max = options.memory.unwrap_or(workload.memory_max);
     if let Some(path) = options.debug_log {
         launcher = launcher.debug_log(path);

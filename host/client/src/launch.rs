@@ -2,6 +2,7 @@
 //! From a payload, an image and a workload to a running enclave.
 
 use crate::LaunchError;
+use crate::accelerator::{Accelerator, AcceleratorChoice};
 use crate::image::Image;
 use crate::machine::{Machine, MachineOptions, find_program};
 use crate::manifest::Workload;
@@ -27,16 +28,15 @@ const PAYLOAD_PLACES: [&str; 3] = [
     "../x86_64-unknown-none/debug/strongroom-snp",
 ];
 
-/// What this launcher can offer. Shown to users, because it is no protection at all.
-pub const PLATFORM: &str = "simulated (QEMU TCG): no memory encryption, no attestation";
-
-/// Starts enclaves in QEMU, in software emulation.
+/// Starts enclaves in QEMU.
 #[derive(Debug)]
 pub struct Launcher {
     payload: PathBuf,
     image: Option<Image>,
     workload: Workload,
     debug_log: Option<PathBuf>,
+    qemu: Option<PathBuf>,
+    accelerator: AcceleratorChoice,
 }
 
 impl Launcher {
@@ -47,6 +47,8 @@ impl Launcher {
             image: None,
             workload: Workload::default(),
             debug_log: None,
+            qemu: env::var_os("STRONGROOM_QEMU").map(PathBuf::from),
+            accelerator: AcceleratorChoice::default(),
         }
     }
 
@@ -77,6 +79,21 @@ impl Launcher {
     #[must_use]
     pub fn debug_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.debug_log = Some(path.into());
+        self
+    }
+
+    /// The QEMU to use, instead of the one that `$STRONGROOM_QEMU` names or that is on the path.
+    #[must_use]
+    pub fn qemu(mut self, qemu: impl Into<PathBuf>) -> Self {
+        self.qemu = Some(qemu.into());
+        self
+    }
+
+    /// What executes the enclave's instructions. An accelerator in `$STRONGROOM_QEMU_ARGS` has
+    /// precedence.
+    #[must_use]
+    pub const fn accelerator(mut self, choice: AcceleratorChoice) -> Self {
+        self.accelerator = choice;
         self
     }
 
@@ -116,13 +133,19 @@ impl Launcher {
             0 => MEMORY_DEFAULT_MIB,
             bytes => bytes.div_ceil(MEBIBYTE) + MEMORY_KERNEL_MIB,
         };
-        let qemu = env::var_os("STRONGROOM_QEMU").map(PathBuf::from);
+        let qemu = found(self.qemu.unwrap_or_else(|| "qemu-system-x86_64".into()))?;
+        let arguments = words::split(&env::var("STRONGROOM_QEMU_ARGS").unwrap_or_default());
+        let accelerator = match named_accelerator(&arguments) {
+            Some(accelerator) => accelerator,
+            None => self.accelerator.settle(&qemu, &self.payload),
+        };
         let options = MachineOptions {
-            qemu: found(qemu.unwrap_or_else(|| "qemu-system-x86_64".into()))?,
+            qemu,
             payload: self.payload,
+            accelerator,
             memory_mib,
             debug_log: self.debug_log,
-            arguments: words::split(&env::var("STRONGROOM_QEMU_ARGS").unwrap_or_default()),
+            arguments,
         };
         let services = Services {
             image: Some(image),
@@ -131,7 +154,7 @@ impl Launcher {
             listens: self.workload.listens,
         };
         let (machine, stream) = Machine::start(&options, &record)?;
-        Session::with_machine(stream, services, machine, began)
+        Session::with_machine(stream, services, (machine, accelerator), began)
     }
 
     fn no_payload(&self) -> LaunchError {
@@ -152,6 +175,13 @@ fn package_digest(
     hash.update(Sha256::digest(&manifest));
     hash.update(root_digest);
     Ok(hash.finalize().into())
+}
+
+/// The accelerator that QEMU's further arguments name.
+fn named_accelerator(arguments: &[String]) -> Option<Accelerator> {
+    let at = arguments.iter().position(|argument| argument == "-accel")?;
+    let kvm = arguments.get(at + 1).is_some_and(|value| value.split(',').next() == Some("kvm"));
+    Some(if kvm { Accelerator::Kvm } else { Accelerator::Tcg })
 }
 
 fn found(qemu: PathBuf) -> Result<PathBuf, LaunchError> {

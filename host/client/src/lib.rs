@@ -31,6 +31,7 @@
     reason = "host code on 64-bit machines: an overflow ends the tool, never the enclave"
 )]
 
+mod accelerator;
 pub mod attest;
 mod error;
 mod folders;
@@ -42,7 +43,8 @@ pub mod session;
 pub mod terminal;
 mod words;
 
+pub use accelerator::{Accelerator, AcceleratorChoice, UnknownAccelerator};
 pub use error::LaunchError;
-pub use launch::{Launcher, PLATFORM};
+pub use launch::Launcher;
 pub use manifest::Workload;
 pub use session::{Console, Event, Outcome, Session};

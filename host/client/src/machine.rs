@@ -6,6 +6,7 @@
 //! [`Machine`] is dropped, and by the kernel when this process dies in any other way.
 
 use crate::LaunchError;
+use crate::accelerator::Accelerator;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -28,6 +29,7 @@ const LINGER: Duration = Duration::from_millis(500);
 pub(crate) struct MachineOptions {
     pub(crate) qemu: PathBuf,
     pub(crate) payload: PathBuf,
+    pub(crate) accelerator: Accelerator,
     /// Memory of the machine, in MiB.
     pub(crate) memory_mib: u64,
     /// Where the serial port's output goes, if anywhere.
@@ -104,7 +106,7 @@ impl Drop for Machine {
 /// The command line. `setpriv` makes the kernel kill QEMU when the thread that started it ends,
 /// however it ends; where it is not installed, only an orderly end stops QEMU.
 fn command(options: &MachineOptions) -> Command {
-    let mut command = match find("setpriv") {
+    let mut command = match find("setpriv").filter(|path| is_itself(path)) {
         Some(setpriv) if find_program(&options.qemu).is_some() => {
             let mut command = Command::new(setpriv);
             command.args(["--pdeathsig", "KILL"]).arg(&options.qemu);
@@ -116,7 +118,7 @@ fn command(options: &MachineOptions) -> Command {
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.args(["-machine", "q35,usb=off,vmport=off", "-cpu", "max"]);
     if !own_accelerator {
-        command.args(["-accel", "tcg"]);
+        command.args(["-accel", options.accelerator.name()]);
     }
     command.arg("-m").arg(format!("{}M", options.memory_mib));
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
@@ -139,6 +141,11 @@ fn command(options: &MachineOptions) -> Command {
     command.args(["-initrd", "/proc/self/fd/1"]);
     command.args(&options.arguments);
     command
+}
+
+/// Whether a program is no link to a program of another name: busybox's `setpriv` knows no signals.
+fn is_itself(program: &Path) -> bool {
+    program.canonicalize().is_ok_and(|path| path.file_name() == program.file_name())
 }
 
 /// A memory file of these bytes that nobody can change any more.

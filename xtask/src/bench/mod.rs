@@ -4,7 +4,6 @@
 //! QEMU runs with `-icount shift=0,sleep=off`: one guest instruction is one nanosecond of guest
 //! time, so the program's own clock counts instructions and every run gives the same figures.
 
-mod archive;
 mod linux;
 mod table;
 

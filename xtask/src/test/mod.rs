@@ -6,6 +6,7 @@ mod cases;
 mod client;
 mod compare;
 mod fuzzer;
+mod kvm;
 mod mutants;
 mod native;
 mod oracle;
@@ -13,7 +14,7 @@ mod program;
 mod programs;
 mod tally;
 
-use std::{process::Command, time::Instant};
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -47,14 +48,14 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases) or a part of the name of
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, kvm) or a part of the name of
     /// a case or test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
 /// Names of the steps, for filters.
-const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases"];
+const STEPS: &[&str] = &["fmt", "clippy", "unit", "tidy", "programs", "cases", "kvm"];
 
 /// Runs the suite; true when everything passed.
 pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool> {
@@ -74,16 +75,17 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     }
     setup::setup(workspace, Wants::ALL, options.no_install)?;
     check_sources(workspace, options, &tally);
-    if !(programs.is_empty() && cases.is_empty()) {
-        let started = Instant::now();
-        match Built::make(workspace) {
-            Ok(built) => {
-                tally.add("build", &Outcome::Passed, Some(started.elapsed()));
-                run_in_payload(workspace, &built, programs, cases, options.fuzzer_calls(), &tally);
-            }
-            Err(error) => {
-                let how = Outcome::Failed(format!("{error:#}"));
-                tally.add("build", &how, Some(started.elapsed()));
+    let wants_kvm = options.wants_kvm();
+    if wants_kvm || !(programs.is_empty() && cases.is_empty()) {
+        let mut built = None;
+        tally.check("build", || {
+            built = Some(Built::make(workspace)?);
+            Ok(())
+        });
+        if let Some(built) = built {
+            run_in_payload(workspace, &built, programs, cases, options.fuzzer_calls(), &tally);
+            if wants_kvm {
+                tally.check("payload on KVM in a guest", || kvm::check(workspace, &built));
             }
         }
     }
@@ -114,6 +116,11 @@ impl Options {
         if self.full { 1_000_000 } else { 100_000 }
     }
 
+    /// It takes minutes: `--full` has it, and whoever names it.
+    fn wants_kvm(&self) -> bool {
+        self.wants_step("kvm") && (self.full || !self.filters.is_empty())
+    }
+
     fn wants_step(&self, step: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| filter == step)
     }
@@ -140,15 +147,9 @@ fn chosen_cases(workspace: &Workspace, options: &Options) -> Result<Vec<Case>> {
 /// The steps that need no machine of ours.
 fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
     let step = |name: &str, label: &str, check: &dyn Fn() -> Result<()>| {
-        if !options.wants_step(name) {
-            return;
+        if options.wants_step(name) {
+            tally.check(label, check);
         }
-        let started = Instant::now();
-        let outcome = match check() {
-            Ok(()) => Outcome::Passed,
-            Err(error) => Outcome::Failed(format!("{error:#}")),
-        };
-        tally.add(label, &outcome, Some(started.elapsed()));
     };
     let quiet = |command: &mut Command| process::run_quietly(command).map(|_| ());
     step("fmt", "fmt", &|| quiet(cargo(workspace).args(["fmt", "--all", "--check"])));

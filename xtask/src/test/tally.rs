@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::progress::seconds;
@@ -35,6 +35,16 @@ struct Counts {
 impl Tally {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one check and counts it; an error is what it found.
+    pub(crate) fn check(&self, name: &str, check: impl FnOnce() -> anyhow::Result<()>) {
+        let started = Instant::now();
+        let outcome = match check() {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        self.add(name, &outcome, Some(started.elapsed()));
     }
 
     /// Counts one check and prints its line.

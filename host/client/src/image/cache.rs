@@ -162,6 +162,6 @@ fn fold(hash: &mut Sha256, path: &Path, metadata: &Metadata) -> SystemTime {
 }
 
 /// The first 20 bytes in hexadecimal: plenty against accidents.
-fn hex_prefix(digest: &[u8]) -> String {
+pub(crate) fn hex_prefix(digest: &[u8]) -> String {
     digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,6 +17,7 @@ mod writer;
 mod tests;
 
 pub use cache::Cache;
+pub(crate) use cache::hex_prefix;
 pub use open::Image;
 
 use std::fs::{File, Permissions};

@@ -25,6 +25,7 @@ pub use files::DirectoryAccess;
 pub use sockets::{ConnectAccess, ListenAccess};
 
 use crate::LaunchError;
+use crate::accelerator::Accelerator;
 use crate::image::Image;
 use crate::machine::Machine;
 use std::time::{Duration, Instant};
@@ -79,7 +80,7 @@ pub enum Event<'a> {
 #[derive(Debug)]
 pub struct Session {
     server: serve::Server,
-    machine: Option<Machine>,
+    machine: Option<(Machine, Accelerator)>,
 }
 
 impl Session {
@@ -99,10 +100,15 @@ impl Session {
     pub(crate) fn with_machine(
         stream: std::os::unix::net::UnixStream,
         services: Services,
-        machine: Machine,
+        machine: (Machine, Accelerator),
         began: Instant,
     ) -> Result<Self, LaunchError> {
         Ok(Self { server: serve::Server::new(stream, services, began)?, machine: Some(machine) })
+    }
+
+    /// What executes the enclave's instructions, where this process started its machine.
+    pub fn accelerator(&self) -> Option<Accelerator> {
+        self.machine.as_ref().map(|(_, accelerator)| *accelerator)
     }
 
     /// Calls `observer` for each event, from the thread that is in [`Session::run`].
@@ -126,7 +132,9 @@ impl Session {
         let result = server.run(console);
         match (result, machine) {
             // The stream's end says only that QEMU is gone; QEMU's own words say why.
-            (Err(LaunchError::MachineStopped { .. }), Some(machine)) => Err(machine.post_mortem()),
+            (Err(LaunchError::MachineStopped { .. }), Some((machine, _))) => {
+                Err(machine.post_mortem())
+            }
             (result, _) => result,
         }
     }
