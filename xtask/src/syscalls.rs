@@ -43,7 +43,11 @@ fn document() -> Result<String> {
         "{} calls are served in full, {} in part, {} are answered with an error on purpose; {} are not\n\
          there. A call that is not there returns `ENOSYS`, and the kernel log says so once a number.\n\
          \"Full\" is what a program can see of a system with one processor and no other users; where a\n\
-         flag or case is missing, the table says \"partial\".\n",
+         flag or case is missing, the table says \"partial\".\n\n\
+         In a trusted application of OP-TEE there is one address space: `fork`, and `clone` without\n\
+         `CLONE_VM`, return `ENOSYS` there, as does `execve`; and memory becomes executable only for\n\
+         what was packed, else `EACCES`. A file can be mapped shared for reading only, and shows what\n\
+         was in it then.\n",
         count(|support| *support == Support::Full),
         count(|support| matches!(support, Support::Partial(_))),
         count(|support| matches!(support, Support::Refused(_))),

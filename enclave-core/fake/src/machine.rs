@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use strongroom_south::{
     Clock, Entropy, EntropyFailed, Form, Frame, FrameCounts, Frames, Log, Machine as SouthMachine,
-    OutOfMemory, PAGE_SIZE, Space as SouthSpace,
+    OutOfMemory, PAGE_SIZE, PlacedObject, Space as SouthSpace,
 };
 
 /// Operations of guests after which a test is taken to hang.
@@ -75,6 +75,9 @@ pub struct Machine {
     next_code: AtomicU64,
     code: Mutex<BTreeMap<u64, Code>>,
     coroutines: Mutex<Vec<Arc<Coroutine>>>,
+    placed: OnceLock<Vec<PlacedObject>>,
+    /// The placed objects' bytes, by page.
+    pub(crate) placed_pages: Mutex<BTreeMap<usize, Vec<u8>>>,
     log: Mutex<Vec<String>>,
     trace: Mutex<Vec<String>>,
 }
@@ -106,10 +109,31 @@ impl Machine {
             next_code: AtomicU64::new(CODE_START),
             code: Mutex::default(),
             coroutines: Mutex::default(),
+            placed: OnceLock::new(),
+            placed_pages: Mutex::default(),
             log: Mutex::default(),
             trace: Mutex::default(),
         }));
         machine.this.get_or_init(|| machine)
+    }
+
+    /// Makes it a machine that cannot make memory executable, and has placed these objects with
+    /// these bytes at the start of their ranges. Called before it has a space.
+    ///
+    /// # Panics
+    ///
+    /// When it is called twice.
+    pub fn place(&self, objects: Vec<(PlacedObject, Vec<u8>)>) {
+        let mut pages = lock(&self.placed_pages);
+        for (object, bytes) in &objects {
+            let numbers = object.range.start / PAGE_SIZE..object.range.end.div_ceil(PAGE_SIZE);
+            for (number, index) in numbers.zip(0..) {
+                let page = bytes.chunks(PAGE_SIZE).nth(index).unwrap_or_default();
+                pages.insert(number, page.to_vec());
+            }
+        }
+        let objects = objects.into_iter().map(|(object, _)| object).collect();
+        self.placed.set(objects).expect("objects are placed once");
     }
 
     /// Moves the clock on.
@@ -158,6 +182,12 @@ impl Machine {
     pub fn stop(&self) {
         let coroutines = std::mem::take(&mut *lock(&self.coroutines));
         coroutines.iter().for_each(|coroutine| coroutine.end());
+    }
+
+    /// Whether an address lies in a part of a placed object that can be written.
+    pub(crate) fn is_placed_writable(&self, address: usize) -> bool {
+        let objects = self.placed.get().map(Vec::as_slice).unwrap_or_default();
+        objects.iter().flat_map(|object| &object.writable).any(|range| range.contains(&address))
     }
 
     pub(crate) fn adopt(&self, coroutine: &Arc<Coroutine>) {
@@ -233,6 +263,10 @@ impl SouthMachine for Machine {
         }
         let machine = self.this.get().ok_or(OutOfMemory)?;
         Ok(Arc::new(Space::new(machine, self.form())))
+    }
+
+    fn placed(&self) -> Option<&[PlacedObject]> {
+        self.placed.get().map(Vec::as_slice)
     }
 }
 

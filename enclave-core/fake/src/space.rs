@@ -10,14 +10,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use strongroom_south::{
-    Access, Context, Exception, Fault, Form, Frame, Mapped, OutOfMemory, PAGE_SIZE,
-    Space as SouthSpace, Trap,
+    Access, Context, Exception, Fault, Form, Frame, LOWEST, Machine as _, Mapped, OutOfMemory,
+    PAGE_SIZE, Space as SouthSpace, Trap,
 };
 
 /// End of user space in the paged form: 47 bits, less one page.
 const PAGED_END: usize = 0x7fff_ffff_f000;
 /// End of user space in the flat form: what a trusted application can have.
 const FLAT_END: usize = 1 << 32;
+
+/// What can be mapped on a machine that has placed objects.
+const ARENA: Range<usize> = 0x1000_0000..0x2000_0000;
 
 #[derive(Clone, Copy, Debug)]
 struct Page {
@@ -36,7 +39,16 @@ pub(crate) struct Space {
 
 impl Space {
     pub(crate) fn new(machine: &'static Machine, form: Form) -> Self {
-        Self { machine, form, pages: Mutex::default() }
+        let mut pages = BTreeMap::new();
+        for (number, bytes) in &*lock(&machine.placed_pages) {
+            let mut frames = lock(&machine.frames);
+            let frame = frames.allocate().expect("a frame for a placed page");
+            frames.write(frame, 0, bytes);
+            let writable = machine.is_placed_writable(number * PAGE_SIZE);
+            let access = Access { read: true, write: writable, execute: true, shared: false };
+            pages.insert(*number, Page { frame, access, dirty: false });
+        }
+        Self { machine, form, pages: Mutex::new(pages) }
     }
 
     pub(crate) fn machine(&self) -> &'static Machine {
@@ -119,6 +131,13 @@ impl SouthSpace for Space {
         }
     }
 
+    fn mappable(&self) -> Range<usize> {
+        match self.machine.placed() {
+            Some(_) => ARENA,
+            None => LOWEST..self.user_end(),
+        }
+    }
+
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>, OutOfMemory> {
         Ok(Box::new(Processor::new(self)))
     }
@@ -140,6 +159,9 @@ impl SouthSpace for Space {
 
     fn map(&self, address: usize, frame: Frame, access: Access) -> Result<(), OutOfMemory> {
         assert!(address < self.user_end(), "the kernel maps only user addresses");
+        let possible =
+            self.mappable().contains(&address) || self.machine.is_placed_writable(address);
+        assert!(possible, "the kernel maps only what can be mapped: {address:#x}");
         if self.machine.refuses_map() {
             return Err(OutOfMemory);
         }
@@ -154,7 +176,14 @@ impl SouthSpace for Space {
     fn unmap(&self, range: Range<usize>) {
         assert!(range.start.is_multiple_of(PAGE_SIZE), "ranges are page-aligned");
         let mut pages = lock(&self.pages);
-        let gone: Vec<usize> = pages.range(numbers(&range)).map(|(number, _)| *number).collect();
+        let gone: Vec<usize> = pages
+            .range(numbers(&range))
+            .map(|(number, _)| *number)
+            .filter(|number| {
+                self.mappable().contains(&(number * PAGE_SIZE))
+                    || self.machine.is_placed_writable(number * PAGE_SIZE)
+            })
+            .collect();
         let mut frames = lock(&self.machine.frames);
         for page in gone.iter().filter_map(|number| pages.remove(number)) {
             frames.release(page.frame);

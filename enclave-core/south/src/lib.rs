@@ -12,12 +12,14 @@ extern crate alloc;
 
 mod cpu;
 mod memory;
+mod placed;
 mod services;
 
 pub use cpu::{Answer, BadState, Context, Exception, Trap};
 pub use memory::{
-    Access, Fault, Form, Frame, FrameCounts, Frames, Mapped, OutOfMemory, PAGE_SIZE, Space,
+    Access, Fault, Form, Frame, FrameCounts, Frames, LOWEST, Mapped, OutOfMemory, PAGE_SIZE, Space,
 };
+pub use placed::PlacedObject;
 pub use services::{Clock, Entropy, EntropyFailed, Log};
 
 use alloc::sync::Arc;
@@ -34,4 +36,16 @@ pub trait Machine: Frames + Clock + Entropy + Log + Send + Sync {
     /// [`OutOfMemory`] when no page is left for its tables, or when a flat machine has given its
     /// only space away.
     fn new_space(&self) -> Result<Arc<dyn Space>, OutOfMemory>;
+
+    /// What the machine has mapped already, where it cannot make memory executable: then nothing
+    /// else can be run. `None` where the kernel maps programs itself.
+    fn placed(&self) -> Option<&[PlacedObject]> {
+        None
+    }
+
+    /// Code that makes the system call `rt_sigreturn`, where the machine offers some: a signal
+    /// handler without a return address of its own returns there.
+    fn signal_return(&self) -> Option<usize> {
+        None
+    }
 }

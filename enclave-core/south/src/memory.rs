@@ -13,6 +13,9 @@ use core::ops::Range;
 /// Bytes in a page and in a frame.
 pub const PAGE_SIZE: usize = 4096;
 
+/// The lowest address that is mapped without being asked for (`vm.mmap_min_addr`).
+pub const LOWEST: usize = 0x1_0000;
+
 /// The number of a 4 KiB physical frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Frame(pub u32);
@@ -104,6 +107,12 @@ pub struct Mapped {
 pub trait Space: Send + Sync {
     /// First address behind user space.
     fn user_end(&self) -> usize;
+
+    /// Addresses at which pages can be mapped. A flat space has other pages too: what the machine
+    /// itself has placed.
+    fn mappable(&self) -> Range<usize> {
+        LOWEST..self.user_end()
+    }
 
     /// A processor state that runs in this space, with all registers zero.
     ///

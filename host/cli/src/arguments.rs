@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Igvm(Box<IgvmOptions>),
     Verify(Box<VerifyOptions>),
     FetchChain(FetchOptions),
+    PackTa(Box<crate::pack_ta::PackTaOptions>),
 }
 
 /// Run a program in an enclave.

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod image;
+mod pack_ta;
 mod package;
 mod report;
 mod run;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Igvm(options) => package::igvm(*options),
         Command::Verify(options) => return verify::verify(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
+        Command::PackTa(options) => pack_ta::pack(*options),
     };
     result.unwrap_or_else(|error| report::failure(&error))
 }

@@ -18,6 +18,9 @@ pub(crate) fn line(text: &str) {
 /// Says what went wrong and what can be done about it; the exit status.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     line(&format!("{error:#}"));
+    if let Some(hint) = crate::pack_ta::hint(error) {
+        line(&format!("hint: {hint}"));
+    }
     let Some(launch) = error.downcast_ref::<LaunchError>() else {
         return ExitCode::from(LAUNCHER_FAILED);
     };

@@ -187,7 +187,7 @@ impl Workload {
     }
 
     /// What the session needs to know about the granted directories.
-    pub(crate) fn directory_accesses(&self) -> Vec<DirectoryAccess> {
+    pub fn directory_accesses(&self) -> Vec<DirectoryAccess> {
         self.directories
             .iter()
             .map(|grant| DirectoryAccess { path: grant.host.clone(), writable: grant.writable })

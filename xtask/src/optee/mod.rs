@@ -8,6 +8,7 @@
 mod build;
 mod cache;
 mod core;
+pub(crate) mod enclave;
 mod firmware;
 mod image;
 mod kernel;
@@ -77,6 +78,8 @@ pub(crate) enum Task {
     Run(run::Options),
     /// Run upstream's xtest and count what it says
     Xtest(xtest::Options),
+    /// Run programs in the library OS as a trusted application
+    Enclave(enclave::Options),
     /// Boot and give a shell in the normal world
     Shell(run::ShellOptions),
 }
@@ -87,6 +90,7 @@ pub(crate) fn perform(workspace: &Workspace, task: Task) -> Result<ExitCode> {
         Task::Build(options) => build::build(workspace, &options),
         Task::Run(options) => run::run(workspace, &options),
         Task::Xtest(options) => xtest::xtest(workspace, &options),
+        Task::Enclave(options) => enclave::enclave(workspace, &options),
         Task::Shell(options) => run::shell(workspace, &options),
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! The step `optee`: the harness itself in real QEMU, then test suites in its normal world.
+//! The step `optee`: the harness itself in real QEMU, then test suites in its normal world, then
+//! programs in our library OS in the secure one.
 
 mod harness;
 mod power;
@@ -8,7 +9,7 @@ use std::time::Instant;
 
 use super::tally::{Outcome, Tally};
 use crate::{
-    optee::{Made, Suite},
+    optee::{Made, Suite, enclave},
     workspace::Workspace,
 };
 
@@ -23,6 +24,22 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     harness::run_all(workspace, &made, tally);
     tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
     suites(workspace, &made, full, tally);
+    programs(workspace, &made, tally);
+}
+
+/// Programs in the library OS as a trusted application.
+fn programs(workspace: &Workspace, made: &Made, tally: &Tally) {
+    let ran = match enclave::run_all(workspace, made) {
+        Ok(ran) => ran,
+        Err(error) => {
+            tally.add("optee enclave", &Outcome::Failed(format!("{error:#}")), None);
+            return;
+        }
+    };
+    for one in ran {
+        let outcome = one.problem.map_or(Outcome::Passed, Outcome::Failed);
+        tally.add(&format!("optee-enclave/{}", one.name), &outcome, Some(one.took));
+    }
 }
 
 fn suites(workspace: &Workspace, made: &Made, full: bool, tally: &Tally) {

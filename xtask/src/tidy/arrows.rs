@@ -34,6 +34,11 @@ const RULES: &[(&str, &[&str])] = &[
         &["attestation/", "enclave-core/abi", "enclave-core/wire", "ta/snp/igvm", "ta/snp/layout"],
     ),
     ("host/optee-qemu", &[]),
+    (
+        "host/cli",
+        &["attestation/", "enclave-core/wire", "host/", "ta/optee/package", "ta/optee/packer"],
+    ),
+    ("host/optee-run", &["enclave-core/wire", "host/client", "host/tee", "ta/optee/package"]),
     ("host/tee", &[]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),

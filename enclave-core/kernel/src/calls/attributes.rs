@@ -139,6 +139,10 @@ fn attributes_at(
     place_at(call, directory, path, flags)?.inode.attributes(call.thread)
 }
 
+#[allow(
+    clippy::useless_conversion,
+    reason = "the number of links is wider on one of the two processors"
+)]
 fn stat_of(attributes: &Attributes) -> arch::Stat {
     let time = |ns: Timestamp| Timespec {
         seconds: ns.div_euclid(NS_PER_S),

@@ -84,7 +84,12 @@ fn mmap(
     } else {
         Placement::Anywhere(address)
     };
+    let executable = protection.contains(Protection::EXECUTE);
+    let mut placement = placement;
     let source = if flags.contains(MapFlags::ANONYMOUS) {
+        if executable && call.kernel.machine.placed().is_some() {
+            return Err(Errno::EACCES.into());
+        }
         if flags.contains(MapFlags::HUGE) {
             return Err(Errno::ENOMEM.into());
         }
@@ -93,7 +98,10 @@ fn mmap(
         if offset.checked_add(rounded as u64).is_none() {
             return Err(Errno::EOVERFLOW.into());
         }
-        file(call, descriptor, (offset, rounded), shared, protection)?
+        let source = file(call, descriptor, (offset, rounded), shared, protection)?;
+        let name = source.name.as_deref().map(String::as_str).unwrap_or_default();
+        placement = call.memory.place_object(name, placement, (offset, rounded), executable)?;
+        source
     };
     let request = MapRequest {
         length,

@@ -7,9 +7,7 @@
 
 use crate::exec::{Program, open};
 use crate::fs::{Follow, Pages, path_of, walk};
-use crate::memory::{
-    ADDRESS_MIN, Backing, MapRequest, Memory, Placement, Protection, page_down, page_up,
-};
+use crate::memory::{Backing, MapRequest, Memory, Placement, Protection, page_down, page_up};
 use crate::outcome::{Stop, SysResult};
 use crate::task::{Call, UNLIMITED};
 use alloc::string::String;
@@ -18,7 +16,7 @@ use alloc::vec::Vec;
 use goblin::elf::header::{ET_DYN, ET_EXEC, Header};
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader};
 use strongroom_abi::{Errno, arch};
-use strongroom_south::PAGE_SIZE;
+use strongroom_south::{LOWEST, PAGE_SIZE};
 
 /// Bytes of the ELF header.
 const HEADER_SIZE: usize = 64;
@@ -34,6 +32,8 @@ const RANDOM_PAGES: u64 = 1 << 28;
 const RANDOM_SHARE: usize = 64;
 /// Kept for the stack to grow, above the mappings.
 const STACK_ROOM: usize = 256 << 20;
+/// The part of what can be mapped that is kept for it at most.
+const STACK_SHARE: usize = 8;
 /// Pages over which the start of the heap is randomised behind the program.
 const HEAP_RANDOM_PAGES: u64 = 0x2000;
 
@@ -66,12 +66,16 @@ pub(super) fn load(
     memory: &Memory,
 ) -> SysResult<Loaded> {
     let parsed = parse(call, program)?;
-    let interpreter = interpreter_path(call, program, &parsed)?;
-    lay_out(call, memory);
+    let interpreter = match interpreter_path(call, program, &parsed)? {
+        Some(path) => Some(open_interpreter(call, &path)?),
+        None => None,
+    };
+    lay_out(call, memory, interpreter.is_some());
     let random = random_pages(call, memory, RANDOM_PAGES);
     let hint = if interpreter.is_some() || parsed.header.e_type == ET_DYN {
         // Two thirds up, as on Linux (`ELF_ET_DYN_BASE`).
-        page_down(memory.space().user_end() / 3 * 2).wrapping_add(random)
+        let mappable = memory.mappable();
+        page_down(mappable.start + mappable.len() / 3 * 2).wrapping_add(random)
     } else {
         0
     };
@@ -79,9 +83,9 @@ pub(super) fn load(
     let entry = placed.bias.wrapping_add(parsed.header.e_entry as usize);
     let headers_at = headers_address(&parsed, &placed);
     set_heap(call, memory, placed.end);
-    let (start, interpreter_base) = match interpreter {
+    let (start, interpreter_base) = match &interpreter {
         None => (entry, 0),
-        Some(path) => load_interpreter(call, &path, memory)?,
+        Some((program, parsed)) => load_interpreter(call, program, parsed, memory)?,
     };
     if !in_user(memory, start) {
         return Err(Errno::ENOEXEC.into());
@@ -90,11 +94,9 @@ pub(super) fn load(
     Ok(Loaded { start, entry, headers_at, headers, interpreter_base })
 }
 
-fn load_interpreter(
-    call: &mut Call<'_>,
-    path: &[u8],
-    memory: &Memory,
-) -> SysResult<(usize, usize)> {
+/// Finds an interpreter and reads its headers. Nothing is mapped before that has succeeded: it may
+/// have to wait for the host, and then all is done again.
+fn open_interpreter<'a>(call: &mut Call<'a>, path: &[u8]) -> SysResult<(Program<'a>, Parsed)> {
     let working = call.thread.process.fs().working();
     let place = walk(call.thread, &working, path, Follow::Yes)?;
     let program = open(call, place)?;
@@ -102,14 +104,23 @@ fn load_interpreter(
         Stop::Errno(Errno::ENOEXEC) => Stop::Errno(Errno::ELIBBAD),
         other @ (Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn) => other,
     })?;
+    Ok((program, parsed))
+}
+
+fn load_interpreter(
+    call: &mut Call<'_>,
+    program: &Program<'_>,
+    parsed: &Parsed,
+    memory: &Memory,
+) -> SysResult<(usize, usize)> {
     let top = memory.layout().mapping_top;
-    let extent = extent(&parsed)?;
+    let extent = extent(parsed)?;
     let hint = if parsed.header.e_type == ET_DYN {
         page_down(top.saturating_sub(extent.1 - extent.0))
     } else {
         0
     };
-    let placed = map_object(call, &program, &parsed, memory, hint)?;
+    let placed = map_object(call, program, parsed, memory, hint)?;
     let start = placed.bias.wrapping_add(parsed.header.e_entry as usize);
     Ok((start, placed.bias))
 }
@@ -197,18 +208,26 @@ fn map_object(
     hint: usize,
 ) -> SysResult<Placed> {
     let (low, high) = extent(parsed)?;
-    let bias = if parsed.header.e_type == ET_DYN { hint.wrapping_sub(low) } else { 0 };
+    let path = path_of(call.thread, &program.place).unwrap_or_default();
+    let name = Arc::new(String::from_utf8_lossy(&path).into_owned());
+    let there = memory.placed_program(&name)?;
+    let bias = match there {
+        Some(object) => object.base,
+        None if parsed.header.e_type == ET_DYN => hint.wrapping_sub(low),
+        None => 0,
+    };
     let end = bias.wrapping_add(high);
     let start = bias.wrapping_add(low);
-    if start < ADDRESS_MIN || end > memory.space().user_end() || start >= end {
+    if start < LOWEST || end > memory.space().user_end() || start >= end {
         return Err(Errno::ENOEXEC.into());
     }
     let pages = program.file.pages().ok_or(Errno::ENOEXEC)?;
-    let path = path_of(call.thread, &program.place).unwrap_or_default();
-    let name = Arc::new(String::from_utf8_lossy(&path).into_owned());
     let object = Object { call, memory, pages, name, bias };
     for segment in loadable(parsed) {
         object.map_segment(segment)?;
+    }
+    if there.is_some() {
+        object.map_gaps(parsed)?;
     }
     Ok(Placed { bias, end })
 }
@@ -253,6 +272,7 @@ impl Object<'_, '_> {
             let backing = Backing::File { pages: Arc::clone(&self.pages), offset, shared: false };
             self.map(start, mapped_end - start, protection, backing, Some(&self.name))?;
         }
+        let present = self.memory.space().lookup(mapped_end).is_some();
         if end > mapped_end {
             let length = end - mapped_end;
             if length / PAGE_SIZE > self.call.kernel.machine.counts().total {
@@ -261,9 +281,32 @@ impl Object<'_, '_> {
             }
             self.map(mapped_end, length, protection, Backing::Anonymous, None)?;
         }
-        if zeroes && file_end > mapped_end {
+        // What the machine has placed is complete.
+        if zeroes && file_end > mapped_end && !present {
             let index = (offset + (mapped_end - start) as u64) / PAGE_SIZE as u64;
             self.copy_head(mapped_end, index, file_end - mapped_end, protection)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what lies between the segments of a placed object. Its interpreter protects parts of
+    /// it by pages that may be larger than the machine's, to which the object is not aligned here.
+    fn map_gaps(&self, parsed: &Parsed) -> SysResult<()> {
+        let ends = loadable(parsed).map(|segment| segment.p_vaddr.wrapping_add(segment.p_memsz));
+        for (end, next) in ends.zip(loadable(parsed).skip(1)) {
+            let start = page_up(self.bias.wrapping_add(end as usize)).ok_or(Errno::ENOEXEC)?;
+            let end = page_down(self.bias.wrapping_add(next.p_vaddr as usize));
+            let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else {
+                continue;
+            };
+            let request = MapRequest {
+                length,
+                protection: Protection::empty(),
+                backing: Backing::Anonymous,
+                placement: Placement::Fixed(start),
+                grows_down: false,
+            };
+            self.memory.map_named(request, UNLIMITED, false, None)?;
         }
         Ok(())
     }
@@ -336,18 +379,24 @@ fn headers_address(parsed: &Parsed, placed: &Placed) -> usize {
 }
 
 /// Random landmarks: the top of the stack, and of the mappings below it.
-fn lay_out(call: &Call<'_>, memory: &Memory) {
-    let end = memory.space().user_end();
-    let stack_top = end - random_pages(call, memory, RANDOM_PAGES >> 8);
-    let mapping_top = stack_top - STACK_ROOM - random_pages(call, memory, RANDOM_PAGES);
+fn lay_out(call: &Call<'_>, memory: &Memory, interpreted: bool) {
+    let mappable = memory.mappable();
+    let stack_top = mappable.end - random_pages(call, memory, RANDOM_PAGES >> 8);
+    let room = STACK_ROOM.min(mappable.len() / STACK_SHARE);
+    let mapping_top = stack_top - page_down(room) - random_pages(call, memory, RANDOM_PAGES);
+    let page_size = memory.placed_page_size().filter(|_| interpreted).unwrap_or(PAGE_SIZE);
     memory.change_layout(|layout| {
         layout.stack_top = stack_top;
         layout.mapping_top = mapping_top;
+        layout.page_size = page_size;
     });
 }
 
 fn set_heap(call: &Call<'_>, memory: &Memory, program_end: usize) {
-    let start = program_end.wrapping_add(random_pages(call, memory, HEAP_RANDOM_PAGES));
+    let mappable = memory.mappable();
+    // Behind the program, but where the program lies apart from all memory that can be had.
+    let behind = if mappable.contains(&program_end) { program_end } else { mappable.start };
+    let start = behind.wrapping_add(random_pages(call, memory, HEAP_RANDOM_PAGES));
     memory.change_layout(|layout| {
         layout.heap_start = start;
         layout.heap_end = start;
@@ -356,6 +405,6 @@ fn set_heap(call: &Call<'_>, memory: &Memory, program_end: usize) {
 
 /// A random number of bytes: whole pages below `pages`, and below a share of user space.
 fn random_pages(call: &Call<'_>, memory: &Memory, pages: u64) -> usize {
-    let room = (memory.space().user_end() / PAGE_SIZE / RANDOM_SHARE) as u64;
+    let room = (memory.mappable().len() / PAGE_SIZE / RANDOM_SHARE) as u64;
     ((call.kernel.random.next() % pages.min(room).max(1)) as usize) * PAGE_SIZE
 }

@@ -99,7 +99,8 @@ pub(super) fn build(
     let mut seed = [0; 16];
     by.kernel.random.fill(&mut seed);
     let seed_at = builder.push(&seed);
-    let auxiliary = auxiliary(by, loaded, [executable, platform, seed_at]);
+    let page_size = memory.layout().page_size;
+    let auxiliary = auxiliary(by, loaded, page_size, [executable, platform, seed_at]);
     let words = 2 * auxiliary.len() + environment.len() + 1 + arguments.len() + 1 + 1;
     builder.align(words);
     for (key, value) in auxiliary.iter().rev() {
@@ -147,13 +148,18 @@ fn place(
     Ok(arch::Registers::start(start, stack_pointer))
 }
 
-fn auxiliary(by: &Thread, loaded: &Loaded, places: [usize; 3]) -> Vec<(u64, u64)> {
+fn auxiliary(
+    by: &Thread,
+    loaded: &Loaded,
+    page_size: usize,
+    places: [usize; 3],
+) -> Vec<(u64, u64)> {
     let [executable, platform, seed] = places.map(|place| place as u64);
     let credentials = by.process.credentials.lock();
     let secure = credentials.uid != credentials.euid || credentials.gid != credentials.egid;
     alloc::vec![
         (AT_HWCAP, u64::from(arch::HARDWARE_CAPABILITIES)),
-        (AT_PAGESZ, PAGE_SIZE as u64),
+        (AT_PAGESZ, page_size as u64),
         (AT_CLKTCK, 100),
         (AT_PHDR, loaded.headers_at as u64),
         (AT_PHENT, 56),

@@ -172,7 +172,7 @@ impl Memory {
             let Some((area_range, area)) = self.area_at(by, page) else { continue };
             // What nobody may touch needs no page, unless its protection cannot change.
             let wanted = !area.protection.is_empty() || !self.is_paged();
-            if wanted && self.space.lookup(page).is_none() {
+            if wanted && self.space.lookup(page).is_none() && self.can_map(page) {
                 // A flat machine protects nothing: no program may get at a page of the cache.
                 let write = area.protection.contains(Protection::WRITE) || !self.is_paged();
                 self.bring_in(by, page, &area_range, &area, write)?;

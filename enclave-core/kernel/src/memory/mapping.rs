@@ -2,7 +2,7 @@
 //! Changing what is mapped: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`.
 
 use crate::memory::{
-    ADDRESS_MIN, AREAS_MAX, Area, Backing, Memory, Protection, SharedWriter, checked_range, page_up,
+    AREAS_MAX, Area, Backing, Memory, Protection, SharedWriter, checked_range, page_up,
 };
 use crate::outcome::SysResult;
 use alloc::string::String;
@@ -105,7 +105,9 @@ impl Memory {
         let range = range.start..covered;
         let forbidden =
             |area: &Area| area.never_writable() && protection.contains(Protection::WRITE);
-        if state.areas.within(&range).iter().any(|(_, area)| forbidden(area)) {
+        if state.areas.within(&range).iter().any(|(_, area)| forbidden(area))
+            || protection.contains(Protection::EXECUTE) && !self.may_execute(&range)
+        {
             return Err(Errno::EACCES.into());
         }
         for (piece, mut area) in state.areas.remove(&range) {
@@ -195,7 +197,7 @@ impl Memory {
                 return Err(Errno::ENOMEM.into());
             }
             let whole = old.start..wanted.end;
-            if wanted.end <= self.space.user_end() && state.areas.is_free(&wanted) {
+            if wanted.end <= self.mappable.end && state.areas.is_free(&wanted) {
                 let start = old.start;
                 if let Some((_, area)) = state.areas.remove(&old).pop() {
                     state.areas.insert(whole, area);
@@ -235,8 +237,11 @@ impl Memory {
             }
             Placement::Anywhere(hint) => {
                 let hint = hint & !(PAGE_SIZE - 1);
-                if hint >= ADDRESS_MIN
+                let step = state.layout.page_size;
+                if hint >= self.mappable.start
+                    && hint.is_multiple_of(step)
                     && let Ok(range) = checked_range(self.space(), hint, length)
+                    && range.end <= self.mappable.end
                     && state.areas.is_free(&range)
                 {
                     return Ok(range);
@@ -244,8 +249,9 @@ impl Memory {
                 let top = state.layout.mapping_top;
                 // Below the last one found there is room, usually; else from the top again.
                 let hint = state.search_from.min(top);
-                let found = state.areas.gap_below(hint, length);
-                let found = found.or_else(|| state.areas.gap_below(top, length));
+                let lowest = self.mappable.start;
+                let found = state.areas.gap_below(hint, length, lowest, step);
+                let found = found.or_else(|| state.areas.gap_below(top, length, lowest, step));
                 let found = found.ok_or(Errno::ENOMEM)?;
                 state.search_from = found.end;
                 Ok(found)
@@ -255,14 +261,24 @@ impl Memory {
 }
 
 impl super::Areas {
-    /// The highest free range of a length below an address.
-    fn gap_below(&self, top: usize, length: usize) -> Option<Range<usize>> {
+    /// The highest free range of a length below an address, not under `lowest`, that starts at a
+    /// multiple of `step`, a power of two.
+    fn gap_below(
+        &self,
+        top: usize,
+        length: usize,
+        lowest: usize,
+        step: usize,
+    ) -> Option<Range<usize>> {
         let mut end = top;
         loop {
-            let start = end.checked_sub(length).filter(|start| *start >= ADDRESS_MIN)?;
+            let start = end.checked_sub(length)? & !(step - 1);
+            if start < lowest {
+                return None;
+            }
             let below = self.end_below(end);
             if below <= start {
-                return Some(start..end);
+                return Some(start..start + length);
             }
             // The area that is in the way; go on below it.
             let (range, _) = self.find(below - 1)?;

@@ -8,6 +8,7 @@
 mod area;
 mod fault;
 mod mapping;
+mod placed;
 
 pub(crate) use area::{Area, Areas, Backing, Protection, SharedWriter};
 pub(crate) use fault::BadAccess;
@@ -23,8 +24,6 @@ use spin::{Mutex, Once};
 use strongroom_abi::Errno;
 use strongroom_south::{Form, Machine, PAGE_SIZE, Space};
 
-/// Lowest address that can be mapped without asking for a fixed one (`vm.mmap_min_addr`).
-pub(crate) const ADDRESS_MIN: usize = 0x1_0000;
 /// Kept free between a stack that grows and what lies below it.
 const STACK_GAP: usize = 256 * PAGE_SIZE;
 /// Most areas of a process (`vm.max_map_count`).
@@ -54,6 +53,8 @@ pub(crate) struct Layout {
     pub(crate) auxiliary: (usize, usize),
     /// Mappings are placed below this, downwards.
     pub(crate) mapping_top: usize,
+    /// `AT_PAGESZ`, a multiple of the real page size: mappings start at multiples of it.
+    pub(crate) page_size: usize,
 }
 
 struct State {
@@ -69,6 +70,7 @@ pub(crate) struct Memory {
     kernel: &'static Kernel,
     space: Arc<dyn Space>,
     user_end: usize,
+    mappable: Range<usize>,
     state: Mutex<State>,
     /// The program is not to be written while it runs here.
     text: Once<Arc<TextUse>>,
@@ -78,10 +80,12 @@ impl Memory {
     /// An empty address space.
     pub(crate) fn new(kernel: &'static Kernel) -> SysResult<Self> {
         let space = kernel.machine.new_space()?;
-        let layout = Layout { mapping_top: space.user_end(), ..Layout::default() };
+        let mappable = space.mappable();
+        let layout =
+            Layout { mapping_top: mappable.end, page_size: PAGE_SIZE, ..Layout::default() };
         let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
         let user_end = space.user_end();
-        Ok(Self { kernel, space, user_end, state, text: Once::new() })
+        Ok(Self { kernel, space, user_end, mappable, state, text: Once::new() })
     }
 
     /// The address space of a new program: one beside `current`, or on a flat machine, which has
@@ -118,6 +122,11 @@ impl Memory {
         self.user_end
     }
 
+    /// Where pages can be mapped.
+    pub(crate) fn mappable(&self) -> Range<usize> {
+        self.mappable.clone()
+    }
+
     /// A number unlike that of any other address space that lives at the same time.
     pub(crate) fn identity(&self) -> usize {
         core::ptr::from_ref(self).addr()
@@ -145,7 +154,8 @@ impl Memory {
         let state = Mutex::new(State { areas, layout, search_from: state.search_from });
         let text =
             self.text.get().map_or_else(Once::new, |text| Once::initialized(Arc::clone(text)));
-        Ok(Self { kernel: self.kernel, space, user_end: self.user_end, state, text })
+        let (user_end, mappable) = (self.user_end, self.mappable.clone());
+        Ok(Self { kernel: self.kernel, space, user_end, mappable, state, text })
     }
 
     /// Landmarks.

@@ -95,6 +95,14 @@ pub(crate) fn is_pending(thread: &Thread, wanted: SignalSet) -> bool {
     first_pending(thread, wanted).is_some()
 }
 
+/// Where a handler returns to: its own choice, or what the machine offers.
+fn restorer(thread: &Thread, action: Action) -> usize {
+    if action.flags.contains(ActionFlags::RESTORER) {
+        return action.restorer;
+    }
+    thread.kernel.machine.signal_return().unwrap_or(action.restorer)
+}
+
 /// Calls the handler of the next signal that has one: builds its frame and points the registers
 /// at it. Stops when a page of the stack has to be brought in.
 pub(crate) fn deliver(
@@ -126,7 +134,7 @@ pub(crate) fn deliver(
         registers: &registers,
         extended: context.extended_state(),
         handler: action.handler as u64,
-        restorer: action.restorer as u64,
+        restorer: restorer(thread, action) as u64,
     };
     let (address, bytes, entered) = frame.build(top as u64);
     let room = address as usize;

@@ -118,6 +118,10 @@ impl Files {
 }
 
 impl Grant {
+    #[allow(
+        clippy::useless_conversion,
+        reason = "the number of links has another width on each processor"
+    )]
     fn look(&self, path: &str) -> Outcome {
         let file = self.open(path, OFlags::PATH | OFlags::NOFOLLOW)?;
         let stat = fs::fstat(&file).map_err(map)?;

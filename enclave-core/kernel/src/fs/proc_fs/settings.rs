@@ -3,12 +3,12 @@
 
 use super::{Entry, View};
 use crate::calls::{self, RELEASE, VERSION};
-use crate::memory;
 use crate::outcome::SysResult;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use strongroom_abi::Errno;
+use strongroom_south::LOWEST;
 
 /// Entries of `/proc/sys`.
 pub(super) const ENTRIES: &[Entry] = &[
@@ -78,7 +78,7 @@ const RANDOM: &[Entry] = &[
 
 const MEMORY: &[Entry] = &[
     Entry::constant("max_map_count", "65530\n"),
-    Entry::text("mmap_min_addr", |_| Ok(format!("{}\n", memory::ADDRESS_MIN).into_bytes())),
+    Entry::text("mmap_min_addr", |_| Ok(format!("{LOWEST}\n").into_bytes())),
     Entry::constant("nr_hugepages", "0\n"),
     Entry::setting("overcommit_memory", |_| Ok(b"1\n".to_vec()), keep_digit),
     Entry::constant("overcommit_ratio", "50\n"),

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//! What OP-TEE calls.
+#![allow(unsafe_code, reason = "the entry points that OP-TEE calls are exported symbols")]
+
+use crate::machine::{self, StartError, clock};
+use optee_utee::prelude::*;
+use optee_utee::{ErrorKind, Result};
+use spin::Mutex;
+use strongroom_optee::pump::{Pump, Refused, Shared};
+
+/// The only command: a turn of [`strongroom_wire::turn`]. The first parameter is the buffer.
+const TURN: u32 = 0;
+
+/// One instance of the TA serves one session and runs one program.
+static PUMP: Mutex<Option<Pump>> = Mutex::new(None);
+
+type Buffer<'a> = (ParameterMemrefInout<'a>, ParameterNone, ParameterNone, ParameterNone);
+
+#[ta_create]
+fn create() -> Result<()> {
+    Ok(())
+}
+
+#[ta_open_session]
+fn open_session(_parameters: &mut ParametersNone) -> Result<()> {
+    let mut pump = PUMP.lock();
+    if pump.is_some() {
+        return Err(ErrorKind::Busy.into());
+    }
+    let kernel = machine::start().map_err(|error| match error {
+        StartError::NotPacked => ErrorKind::ItemNotFound,
+        StartError::BadPackage => ErrorKind::BadFormat,
+        StartError::Changed | StartError::NoEntropy => ErrorKind::Security,
+        StartError::NoMemory => ErrorKind::OutOfMemory,
+    })?;
+    *pump = Some(Pump::new(kernel));
+    Ok(())
+}
+
+#[ta_close_session]
+fn close_session() {}
+
+#[ta_destroy]
+fn destroy() {}
+
+#[ta_invoke_command]
+fn invoke_command(command: u32, parameters: &mut Buffer<'_>) -> Result<()> {
+    if command != TURN {
+        return Err(ErrorKind::NotSupported.into());
+    }
+    let mut pump = PUMP.lock();
+    let pump = pump.as_mut().ok_or(ErrorKind::BadState)?;
+    clock::touch();
+    let mut buffer = NormalWorld(&mut parameters.0);
+    match pump.turn(&mut buffer, &clock::now_ns) {
+        Ok(_) => {
+            let length = parameters.0.buffer_len();
+            parameters.0.set_updated_size(length)
+        }
+        Err(Refused::Malformed(_)) => Err(ErrorKind::BadParameters.into()),
+        Err(Refused::Buffer) => Err(ErrorKind::ShortBuffer.into()),
+        Err(Refused::Ended) => Err(ErrorKind::BadState.into()),
+    }
+}
+
+/// The buffer that the normal world shares; `optee-utee` only copies.
+struct NormalWorld<'a, 'p>(&'a mut ParameterMemrefInout<'p>);
+
+impl Shared for NormalWorld<'_, '_> {
+    fn read(&self, offset: usize, to: &mut [u8]) -> bool {
+        self.0.read_at(offset, to).is_ok_and(|count| count == to.len())
+    }
+
+    fn write(&mut self, offset: usize, from: &[u8]) -> bool {
+        self.0.write_at(offset, from).is_ok()
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+// The way into the program and back, both in S-EL0. Offsets are those of `Frame` in context.rs:
+// x0 to x30 at 0, sp at 248, pstate at 264, thread pointer at 272, FPSR and FPCR at 280, q0 to q31 at 288,
+// return_to at 800, the library OS's stack at 808 and thread pointer at 816.
+//
+// A stub stores x29 and x30 below the program's stack pointer, and takes them from there when it
+// goes on: so both are free here, on the way in and on the way out.
+
+    .text
+
+    .global strongroom_gate_call
+    .hidden strongroom_gate_call
+    .type strongroom_gate_call, %function
+strongroom_gate_call:
+    adrp x29, strongroom_current
+    ldr x29, [x29, :lo12:strongroom_current]
+    stp x0, x1, [x29, #0]
+    mov x0, #0
+    b .Lleave
+
+    .global strongroom_gate_pause
+    .hidden strongroom_gate_pause
+    .type strongroom_gate_pause, %function
+strongroom_gate_pause:
+    adrp x29, strongroom_current
+    ldr x29, [x29, :lo12:strongroom_current]
+    stp x0, x1, [x29, #0]
+    mov x0, #1
+    b .Lleave
+
+    .global strongroom_gate_breakpoint
+    .hidden strongroom_gate_breakpoint
+    .type strongroom_gate_breakpoint, %function
+strongroom_gate_breakpoint:
+    adrp x29, strongroom_current
+    ldr x29, [x29, :lo12:strongroom_current]
+    stp x0, x1, [x29, #0]
+    mov x0, #2
+    b .Lleave
+
+    .global strongroom_gate_counter
+    .hidden strongroom_gate_counter
+    .type strongroom_gate_counter, %function
+strongroom_gate_counter:
+    adrp x29, strongroom_current
+    ldr x29, [x29, :lo12:strongroom_current]
+    stp x0, x1, [x29, #0]
+    mov x0, #3
+    // fall through
+
+.Lleave:
+    stp x2, x3, [x29, #16]
+    stp x4, x5, [x29, #32]
+    stp x6, x7, [x29, #48]
+    stp x8, x9, [x29, #64]
+    stp x10, x11, [x29, #80]
+    stp x12, x13, [x29, #96]
+    stp x14, x15, [x29, #112]
+    stp x16, x17, [x29, #128]
+    stp x18, x19, [x29, #144]
+    stp x20, x21, [x29, #160]
+    stp x22, x23, [x29, #176]
+    stp x24, x25, [x29, #192]
+    stp x26, x27, [x29, #208]
+    str x28, [x29, #224]
+    ldp x1, x2, [sp], #16
+    stp x1, x2, [x29, #232]
+    mov x1, sp
+    str x1, [x29, #248]
+    str x30, [x29, #800]
+    mrs x1, nzcv
+    str x1, [x29, #264]
+    mrs x1, tpidr_el0
+    str x1, [x29, #272]
+    mrs x1, fpsr
+    mrs x2, fpcr
+    str w1, [x29, #280]
+    str w2, [x29, #284]
+    stp q0, q1, [x29, #288]
+    stp q2, q3, [x29, #320]
+    stp q4, q5, [x29, #352]
+    stp q6, q7, [x29, #384]
+    stp q8, q9, [x29, #416]
+    stp q10, q11, [x29, #448]
+    stp q12, q13, [x29, #480]
+    stp q14, q15, [x29, #512]
+    stp q16, q17, [x29, #544]
+    stp q18, q19, [x29, #576]
+    stp q20, q21, [x29, #608]
+    stp q22, q23, [x29, #640]
+    stp q24, q25, [x29, #672]
+    stp q26, q27, [x29, #704]
+    stp q28, q29, [x29, #736]
+    stp q30, q31, [x29, #768]
+    msr fpcr, xzr                           // the library OS's own: all defaults
+    ldr x1, [x29, #816]
+    msr tpidr_el0, x1
+    ldr x1, [x29, #808]
+    mov sp, x1
+    ldp x19, x20, [sp, #16]
+    ldp x21, x22, [sp, #32]
+    ldp x23, x24, [sp, #48]
+    ldp x25, x26, [sp, #64]
+    ldp x27, x28, [sp, #80]
+    ldp d8, d9, [sp, #96]
+    ldp d10, d11, [sp, #112]
+    ldp d12, d13, [sp, #128]
+    ldp d14, d15, [sp, #144]
+    ldp x29, x30, [sp], #160
+    ret                                     // from strongroom_enter
+
+    // u64 strongroom_enter(Frame *): goes on with a thread; returns the number of the gate it comes through.
+    .global strongroom_enter
+    .hidden strongroom_enter
+    .type strongroom_enter, %function
+strongroom_enter:
+    stp x29, x30, [sp, #-160]!
+    stp x19, x20, [sp, #16]
+    stp x21, x22, [sp, #32]
+    stp x23, x24, [sp, #48]
+    stp x25, x26, [sp, #64]
+    stp x27, x28, [sp, #80]
+    stp d8, d9, [sp, #96]
+    stp d10, d11, [sp, #112]
+    stp d12, d13, [sp, #128]
+    stp d14, d15, [sp, #144]
+    mov x1, sp
+    str x1, [x0, #808]
+    mrs x1, tpidr_el0
+    str x1, [x0, #816]
+    adrp x1, strongroom_current
+    str x0, [x1, :lo12:strongroom_current]
+    ldr x1, [x0, #272]
+    msr tpidr_el0, x1
+    ldr w1, [x0, #280]
+    ldr w2, [x0, #284]
+    msr fpsr, x1
+    msr fpcr, x2
+    ldp q0, q1, [x0, #288]
+    ldp q2, q3, [x0, #320]
+    ldp q4, q5, [x0, #352]
+    ldp q6, q7, [x0, #384]
+    ldp q8, q9, [x0, #416]
+    ldp q10, q11, [x0, #448]
+    ldp q12, q13, [x0, #480]
+    ldp q14, q15, [x0, #512]
+    ldp q16, q17, [x0, #544]
+    ldp q18, q19, [x0, #576]
+    ldp q20, q21, [x0, #608]
+    ldp q22, q23, [x0, #640]
+    ldp q24, q25, [x0, #672]
+    ldp q26, q27, [x0, #704]
+    ldp q28, q29, [x0, #736]
+    ldp q30, q31, [x0, #768]
+    ldr x1, [x0, #264]
+    msr nzcv, x1
+    ldp x2, x3, [x0, #232]
+    ldr x1, [x0, #248]
+    stp x2, x3, [x1, #-16]!
+    mov sp, x1
+    ldr x30, [x0, #800]
+    ldp x2, x3, [x0, #16]
+    ldp x4, x5, [x0, #32]
+    ldp x6, x7, [x0, #48]
+    ldp x8, x9, [x0, #64]
+    ldp x10, x11, [x0, #80]
+    ldp x12, x13, [x0, #96]
+    ldp x14, x15, [x0, #112]
+    ldp x16, x17, [x0, #128]
+    ldp x18, x19, [x0, #144]
+    ldp x20, x21, [x0, #160]
+    ldp x22, x23, [x0, #176]
+    ldp x24, x25, [x0, #192]
+    ldp x26, x27, [x0, #208]
+    ldr x28, [x0, #224]
+    ldp x0, x1, [x0]
+    ret                                     // into the stub, behind its call of the gate
+
+    // Goes on at x17.
+    .global strongroom_anywhere
+    .hidden strongroom_anywhere
+strongroom_anywhere:
+    ldp x29, x30, [sp], #16
+    br x17
+
+    // rt_sigreturn(2), for handlers without a return address of their own.
+    .global strongroom_signal_return
+    .hidden strongroom_signal_return
+strongroom_signal_return:
+    mov x8, #139
+    stp x29, x30, [sp, #-16]!
+    bl strongroom_gate_call
+    udf #0                                  // never: the frame says where to go on
+
+    .bss
+    .balign 8
+strongroom_current:                         // the frame of the thread that runs
+    .zero 8
