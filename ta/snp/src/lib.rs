@@ -7,7 +7,7 @@
 //!
 //! Where the parts that need SNP hardware belong:
 //!
-//! - `machine::boot`: a launcher of measured images enters at `boot_start64`; the pages it leaves
+//! - `machine::boot`: a launcher of measured images enters at `boot_launched64`; the pages it leaves
 //!   to us are validated (`PVALIDATE`) where `machine::memory` first takes a range into use, and
 //!   the measured CPUID page replaces the instruction in `machine::cpu::features`.
 //! - `machine::cpu::descriptors`: `#VC` and `#HV` have gates and stacks of their own there.

@@ -51,8 +51,8 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, optee, kvm) or
-    /// a part of the name of a case or test program
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, optee, kvm) or a
+    /// part of the name of a case or test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! The launch digest, folded page by page (AMD 56860, section 8.17, `SNP_LAUNCH_UPDATE`: the
-//! `PAGE_INFO` structure).
+//! The launch digest, folded page by page (AMD 56860, section 8.17, command `SNP_LAUNCH_UPDATE`,
+//! structure `PAGE_INFO`).
 
 use sha2::{Digest as _, Sha384};
 

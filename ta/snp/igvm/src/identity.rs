@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! The identity block: who vouches for an image, and as what (AMD 56860, section 8.18,
-//! `SNP_LAUNCH_FINISH`: `ID_BLOCK` and `ID_AUTH_INFO`).
+//! The identity block: who vouches for an image, and as what (AMD 56860, command
+//! `SNP_LAUNCH_FINISH`, structures `ID_BLOCK` and `ID_AUTH_INFO`).
 
 use crate::{Digest, ImageError};
 use igvm_defs::{IGVM_VHS_SNP_ID_BLOCK_PUBLIC_KEY, IGVM_VHS_SNP_ID_BLOCK_SIGNATURE};

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::as_conversions, reason = "host code on 64-bit machines")]
 
+mod check;
 mod digest;
 mod file;
 mod identity;

@@ -7,6 +7,7 @@
 //! The result is an ELF with a PVH note, which QEMU starts as a kernel.
 
 use crate::ImageError;
+use crate::check::check;
 use crate::file::COMPATIBILITY;
 use igvm::snp_defs::SevVmsa;
 use igvm::{IgvmDirectiveHeader, IgvmFile, IsolationType};
@@ -30,10 +31,11 @@ const LOW_MEMORY_END: u64 = 0x9_f000;
 /// devices.
 ///
 /// # Errors
-/// [`ImageError::Igvm`] for a file that is no image for SNP, or places pages where the
-/// instructions have to be.
+/// [`ImageError::Igvm`] for a file that is no image for SNP of this crate's making, or places pages
+/// where the instructions have to be.
 pub fn elf(igvm: &[u8], memory: u64) -> Result<Vec<u8>, ImageError> {
     let wrong = |reason: &str| ImageError::Igvm(reason.to_owned());
+    check(igvm).map_err(wrong)?;
     let file = IgvmFile::new_from_binary(igvm, Some(IsolationType::Snp))
         .map_err(|error| ImageError::Igvm(error.to_string()))?;
     let (mut pages, state) = place(&file, memory)?;
