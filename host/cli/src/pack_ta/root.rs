@@ -86,7 +86,7 @@ mod tests {
         symlink("../../../../usr/lib/b.so", inside("usr/lib/c.so")).unwrap();
         symlink("loop", inside("loop")).unwrap();
         let root = DirectoryRoot::open(folder.path()).unwrap();
-        for path in ["/lib/a.so", "lib/b.so", "/usr/lib/c.so", "/lib/../usr/./lib/a.so"] {
+        for path in ["/lib/a.so", "lib/b.so", "/usr/lib/c.so", "/lib/.././lib/a.so"] {
             let file = root.read(path).unwrap().unwrap();
             assert_eq!(
                 (file.path.as_str(), &file.contents[..]),
