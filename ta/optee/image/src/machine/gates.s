@@ -8,45 +8,23 @@
 
     .text
 
-    .global strongroom_gate_call
-    .hidden strongroom_gate_call
-    .type strongroom_gate_call, %function
-strongroom_gate_call:
+    // Where the stub of an instruction branches to: notes which kind it was, for `strongroom_enter`.
+    .macro gate name, number
+    .global \name
+    .hidden \name
+    .type \name, %function
+\name:
     adrp x29, strongroom_current
     ldr x29, [x29, :lo12:strongroom_current]
     stp x0, x1, [x29, #0]
-    mov x0, #0
+    mov x0, #\number
     b .Lleave
+    .endm
 
-    .global strongroom_gate_pause
-    .hidden strongroom_gate_pause
-    .type strongroom_gate_pause, %function
-strongroom_gate_pause:
-    adrp x29, strongroom_current
-    ldr x29, [x29, :lo12:strongroom_current]
-    stp x0, x1, [x29, #0]
-    mov x0, #1
-    b .Lleave
-
-    .global strongroom_gate_breakpoint
-    .hidden strongroom_gate_breakpoint
-    .type strongroom_gate_breakpoint, %function
-strongroom_gate_breakpoint:
-    adrp x29, strongroom_current
-    ldr x29, [x29, :lo12:strongroom_current]
-    stp x0, x1, [x29, #0]
-    mov x0, #2
-    b .Lleave
-
-    .global strongroom_gate_counter
-    .hidden strongroom_gate_counter
-    .type strongroom_gate_counter, %function
-strongroom_gate_counter:
-    adrp x29, strongroom_current
-    ldr x29, [x29, :lo12:strongroom_current]
-    stp x0, x1, [x29, #0]
-    mov x0, #3
-    // fall through
+    gate strongroom_gate_call, 0
+    gate strongroom_gate_pause, 1
+    gate strongroom_gate_breakpoint, 2
+    gate strongroom_gate_counter, 3
 
 .Lleave:
     stp x2, x3, [x29, #16]
