@@ -13,6 +13,7 @@ extern crate alloc;
 mod cpu;
 mod memory;
 mod placed;
+mod security_processor;
 mod services;
 
 pub use cpu::{Answer, BadState, Context, Exception, Trap};
@@ -20,6 +21,10 @@ pub use memory::{
     Access, Fault, Form, Frame, FrameCounts, Frames, LOWEST, Mapped, OutOfMemory, PAGE_SIZE, Space,
 };
 pub use placed::PlacedObject;
+pub use security_processor::{
+    DERIVED_KEY_LEN, KeyRequest, REPORT_DATA_LEN, Report, ReportRequest, SecurityError,
+    SecurityProcessor,
+};
 pub use services::{Clock, Entropy, EntropyFailed, Log};
 
 use alloc::sync::Arc;
@@ -40,6 +45,11 @@ pub trait Machine: Frames + Clock + Entropy + Log + Send + Sync {
     /// What the machine has mapped already, where it cannot make memory executable: then nothing
     /// else can be run. `None` where the kernel maps programs itself.
     fn placed(&self) -> Option<&[PlacedObject]> {
+        None
+    }
+
+    /// What signs for this enclave, where the machine has it.
+    fn security_processor(&self) -> Option<&dyn SecurityProcessor> {
         None
     }
 
