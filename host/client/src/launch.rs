@@ -274,7 +274,7 @@ mod tests {
         let manifest = Manifest { program: "/bin/true".into(), ..Manifest::default() };
         let digest = package_digest(&[1; 32], &manifest, &[2; 32]).unwrap();
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "09af97189e07af6f4e49075415576225d919248ef77968dc0feb01499601ca93");
+        assert_eq!(hex, "24216f0a86016650c1ce5b13790a71f60bc060ed418bbdca111487dd7a6cfb5b");
     }
 
     #[test]
