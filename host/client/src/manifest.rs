@@ -23,11 +23,18 @@
 //! mount = "/srv/data"
 //! writable = true                       # false when left out
 //!
+//! [session]                             # the program waits for one of its owners
+//! owners = ["x25519:4f1c…"]             # strongroom keygen makes such keys
+//! late-arguments = true
+//! late-environment = ["REGION"]
+//! secrets = ["db-password"]
+//!
 //! [resources]
 //! memory = "512M"
 //! ```
 
 mod parse;
+mod session;
 mod values;
 
 #[cfg(test)]
