@@ -142,6 +142,12 @@ impl Intake {
         PublicKey(self.channel.peer)
     }
 
+    /// Whether the client is listened to. Before it says something, evidence is all it gets.
+    #[must_use]
+    pub fn is_owner(&self, terms: &SessionTerms) -> bool {
+        is_owner(terms, &self.channel.peer)
+    }
+
     /// Takes a frame of the client.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub enum ToClient<'a> {
     NoEvidence(NoEvidence),
     /// What the client sent is not accepted. Nothing follows.
     Refused(Refusal),
-    /// Answer to [`ToEnclave::Start`]: the program has what was sent, and is loaded.
+    /// Answer to [`ToEnclave::Start`]: the program gets what was sent, and is loaded next.
     Started,
     /// The program ended: its exit code, or 128 + N for signal N.
     Exited {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use strongroom_south::{
     Clock, Entropy, EntropyFailed, Form, Frame, FrameCounts, Frames, Log, Machine as SouthMachine,
-    OutOfMemory, PAGE_SIZE, PlacedObject, Space as SouthSpace,
+    OutOfMemory, PAGE_SIZE, PlacedObject, SecurityProcessor, Space as SouthSpace,
 };
 
 /// Operations of guests after which a test is taken to hang.
@@ -75,6 +75,7 @@ pub struct Machine {
     next_code: AtomicU64,
     code: Mutex<BTreeMap<u64, Code>>,
     coroutines: Mutex<Vec<Arc<Coroutine>>>,
+    security_processor: OnceLock<Box<dyn SecurityProcessor>>,
     placed: OnceLock<Vec<PlacedObject>>,
     /// The placed objects' bytes, by page.
     pub(crate) placed_pages: Mutex<BTreeMap<usize, Vec<u8>>>,
@@ -109,6 +110,7 @@ impl Machine {
             next_code: AtomicU64::new(CODE_START),
             code: Mutex::default(),
             coroutines: Mutex::default(),
+            security_processor: OnceLock::new(),
             placed: OnceLock::new(),
             placed_pages: Mutex::default(),
             log: Mutex::default(),
@@ -134,6 +136,16 @@ impl Machine {
         }
         let objects = objects.into_iter().map(|(object, _)| object).collect();
         self.placed.set(objects).expect("objects are placed once");
+    }
+
+    /// Gives the machine a security processor of the test's.
+    ///
+    /// # Panics
+    ///
+    /// When it has one.
+    pub fn install(&self, processor: impl SecurityProcessor + 'static) {
+        let installed = self.security_processor.set(Box::new(processor));
+        assert!(installed.is_ok(), "a machine has one security processor");
     }
 
     /// Moves the clock on.
@@ -267,6 +279,10 @@ impl SouthMachine for Machine {
 
     fn placed(&self) -> Option<&[PlacedObject]> {
         self.placed.get().map(Vec::as_slice)
+    }
+
+    fn security_processor(&self) -> Option<&dyn SecurityProcessor> {
+        self.security_processor.get().map(|processor| &**processor)
     }
 }
 

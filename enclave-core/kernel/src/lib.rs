@@ -12,7 +12,7 @@
 //!
 //! What leads where: [`table`] lists the calls, [`calls`] holds their families, [`memory`] the
 //! address spaces, [`fs`] the files, [`task`] processes and threads, [`signal`] signals, [`exec`]
-//! the loader, [`host`] the requests to the host.
+//! the loader, [`host`] the requests to the host, [`attach`] the sessions of owners.
 #![no_std]
 #![forbid(unsafe_code)]
 #![allow(
@@ -24,6 +24,7 @@
 
 extern crate alloc;
 
+mod attach;
 mod calls;
 mod exec;
 mod fs;
