@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 //! Where clients of an attested session come to the launcher, which carries their bytes.
 
+use super::sockets::CONNECT_TIMEOUT;
+use super::stream::Stream;
 use std::fmt;
 use std::fs::Permissions;
-use std::io;
-use std::net::TcpListener;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// An address that a launcher listens on, or that a client connects to.
@@ -127,4 +130,53 @@ impl Drop for AttachSocket {
 fn remove(path: &Path) {
     // Whoever removed it before has done the same.
     let _ = std::fs::remove_file(path);
+}
+
+impl AttachAddress {
+    /// Connects, trying the addresses of a name in turn. Reading and writing take at most
+    /// `patience` each.
+    pub(crate) fn connect(&self, patience: Duration) -> io::Result<Connected> {
+        match self {
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_write_timeout(Some(patience))?;
+                Ok(Connected(Stream::Unix(stream)))
+            }
+            Self::Tcp(address) => {
+                let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+                for address in address.to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                        Ok(stream) => {
+                            stream.set_read_timeout(Some(patience))?;
+                            stream.set_write_timeout(Some(patience))?;
+                            return Ok(Connected(Stream::Tcp(stream)));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+        }
+    }
+}
+
+/// A client's end of a connection.
+#[derive(Debug)]
+pub(crate) struct Connected(Stream);
+
+impl Read for Connected {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(buffer)
+    }
+}
+
+impl Write for Connected {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

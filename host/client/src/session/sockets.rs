@@ -27,7 +27,7 @@ const HANDLES_MAX: usize = 900;
 /// Most connects that may be under way.
 const CONNECTS_MAX: usize = 64;
 /// Longest wait for a peer to accept.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A host and port that the program may connect to. Plaintext and untrusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
