@@ -6,7 +6,7 @@ mod support;
 
 use strongroom_attestation_testing::machine::{Machine, policy_text};
 use strongroom_evidence::Vmpl;
-use strongroom_session::client::NotVerified;
+use strongroom_session::client::{Hello, NotVerified};
 use strongroom_session::enclave::Evidence;
 use strongroom_verifier::Refusal;
 use support::*;
@@ -53,7 +53,9 @@ fn evidence_of_another_session_nonce_or_enclave_is_refused() {
 fn a_relay_of_a_genuine_enclaves_evidence_is_refused() {
     let machine = Machine::milan();
     let (victim, impostor) = handshake(&owner(), 1);
-    let (middle, genuine) = handshake(&stranger(), 3);
+    // With the victim's nonce, which goes over the wire in the open.
+    let (hello, first) = Hello::new(&stranger(), [1; 32], [99; 32]).unwrap();
+    let (middle, genuine) = handshake_of((hello, frame(&first)), 3);
     let genuine_report = report(&machine, genuine.report_data());
     let relayed = Evidence::SnpReport { report: &genuine_report, certificates: b"" };
     let (_, bytes) = impostor.present(relayed).unwrap();

@@ -220,14 +220,15 @@ impl Laboratory {
     fn ask_unit(&self, package: &str, test: Option<&str>) -> Result<Verdict> {
         let command = || {
             let mut command = self.in_copy(cargo(&self.copy));
-            command.args(["test", "--quiet", "--package", package, "--lib"]);
+            command.args(["test", "--quiet", "--package", package, "--tests"]);
             command
         };
         if let Some(why) = build_error(command().arg("--no-run"))? {
             return Ok(Verdict::DoesNotBuild(why));
         }
         let finished = process::capture(command().args(test), b"", LIMIT)?;
-        Ok(if finished.status == 0 { Verdict::Fine } else { Verdict::Noticed })
+        let fine = finished.status == 0 && has_run_a_test(&finished.stdout);
+        Ok(if fine { Verdict::Fine } else { Verdict::Noticed })
     }
 
     fn ask_program(&self, program: &Program, image: &Path, cases: &[String]) -> Result<Verdict> {
@@ -259,6 +260,14 @@ impl Laboratory {
     }
 }
 
+/// Whether any test ran. A guard whose test has another name by now guards nothing: it counts as one
+/// that fails without a mutant.
+fn has_run_a_test(output: &[u8]) -> bool {
+    let output = String::from_utf8_lossy(output);
+    let mut results = output.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+    results.any(|result| !result.starts_with("0 passed"))
+}
+
 /// The end of what the compiler said, if it failed.
 fn build_error(command: &mut Command) -> Result<Option<String>> {
     let finished = process::capture(command, b"", LIMIT_BUILD)?;
@@ -283,6 +292,13 @@ mod tests {
         let program = mutant("{ program = \"p\", cases = [\"c\"] }").guard;
         assert_eq!(program.shown(), "p c");
         assert!(toml::from_str::<Table>(&format!("{ONE}guard = {{ case = \"c\" }}\n")).is_err());
+    }
+
+    #[test]
+    fn a_guard_that_runs_nothing_guards_nothing() {
+        let none = b"running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored\n";
+        let one = b"test result: ok. 0 passed; 0 failed\ntest result: ok. 1 passed; 0 failed\n";
+        assert!(!has_run_a_test(none) && has_run_a_test(one) && !has_run_a_test(b""));
     }
 
     #[test]

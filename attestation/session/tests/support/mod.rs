@@ -71,7 +71,11 @@ pub fn waiting(number: u8) -> Waiting {
 
 /// Both sides after an undisturbed handshake.
 pub fn handshake(key: &SecretKey, number: u8) -> (Unproven, Proving) {
-    let (hello, first) = hello(key, number);
+    handshake_of(hello(key, number), number)
+}
+
+/// The same for a client that has begun.
+pub fn handshake_of((hello, first): (Hello, Vec<u8>), number: u8) -> (Unproven, Proving) {
     let (replied, second): (Replied, _) = waiting(number).receive(&first).unwrap();
     let (unproven, third) = hello.receive(&frame(&second)).unwrap();
     (unproven, replied.receive(&frame(&third)).unwrap())
