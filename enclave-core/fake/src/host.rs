@@ -2,6 +2,7 @@
 //! The host: serves an image and a console, honestly or in one of several bad ways.
 
 use crate::numbers::Numbers;
+use crate::visitors::{Said, Visitors};
 use std::collections::VecDeque;
 use strongroom_wire::image::BLOCK;
 use strongroom_wire::message::{Answer, Ask, HostError, Stream, ToEnclave, ToHost, VERSION};
@@ -98,6 +99,13 @@ pub struct Host {
     pub started_ns: Option<u64>,
     /// Messages from the kernel that are not well-formed. There must be none.
     pub nonsense: usize,
+    /// Whether clients of a session can come.
+    pub attaches: bool,
+    /// Whether [`Host::traffic`] is kept.
+    pub keeps_traffic: bool,
+    /// Every message of either side, as a host sees them.
+    pub traffic: Vec<Vec<u8>>,
+    visitors: Visitors,
     numbers: Numbers,
     replies: Vec<Vec<u8>>,
     waiting_input: Option<u64>,
@@ -121,6 +129,10 @@ impl Host {
             abort: None,
             started_ns: None,
             nonsense: 0,
+            attaches: true,
+            keeps_traffic: false,
+            traffic: Vec::new(),
+            visitors: Visitors::default(),
             numbers: Numbers::new(77),
             replies: Vec::new(),
             waiting_input: None,
@@ -129,6 +141,9 @@ impl Host {
 
     /// Takes a message of the kernel.
     pub fn hear(&mut self, message: &[u8]) {
+        if self.keeps_traffic {
+            self.traffic.push(message.to_vec());
+        }
         let Ok(ToHost { ticket, ask }) = postcard::from_bytes(message) else {
             self.nonsense += 1;
             return;
@@ -162,13 +177,61 @@ impl Host {
             Ask::Exit { status, .. } => self.exit = Some(status),
             Ask::Abort { reason } => self.abort = Some(reason.into()),
             Ask::Log { line } => self.log.push(line.into()),
+            Ask::Socket(ask) if self.attaches => {
+                let said = self.visitors.serve(ticket, &ask);
+                self.say_all(said);
+            }
             Ask::File(_) | Ask::Socket(_) => self.answer(ticket, Err(HostError::Unsupported)),
+        }
+    }
+
+    /// A client of a session comes; its number.
+    pub fn visit(&mut self) -> u32 {
+        let (number, said) = self.visitors.connect();
+        self.say_all(said);
+        number
+    }
+
+    /// Brings the enclave what a client sends.
+    pub fn bring(&mut self, visitor: u32, bytes: &[u8]) {
+        let said = self.visitors.send(visitor, bytes);
+        self.say_all(said);
+    }
+
+    /// Tells the enclave that a client sends nothing more.
+    pub fn hang_up(&mut self, visitor: u32) {
+        let said = self.visitors.hang_up(visitor);
+        self.say_all(said);
+    }
+
+    /// What the enclave has sent to a client since the last time.
+    pub fn fetch(&mut self, visitor: u32) -> Vec<u8> {
+        self.visitors.take(visitor)
+    }
+
+    /// Whether the enclave sends a client nothing more.
+    pub fn has_left(&mut self, visitor: u32) -> bool {
+        self.visitors.is_finished(visitor)
+    }
+
+    /// Whether the enclave takes clients.
+    pub const fn takes_visitors(&self) -> bool {
+        self.visitors.is_listening()
+    }
+
+    fn say_all(&mut self, said: Vec<Said>) {
+        for (ticket, result) in said.into_iter().filter(|(ticket, _)| *ticket != 0) {
+            let result = result.as_ref().map(|owned| owned.answer()).map_err(|error| *error);
+            self.answer(ticket, result);
         }
     }
 
     /// What the host has to say now.
     pub fn speak(&mut self) -> Vec<Vec<u8>> {
         let mut replies = std::mem::take(&mut self.replies);
+        if self.keeps_traffic {
+            self.traffic.extend(replies.iter().cloned());
+        }
         if self.manner == Manner::Reverse {
             replies.reverse();
         }

@@ -33,6 +33,7 @@ mod processor;
 mod registers;
 mod space;
 mod system;
+mod visitors;
 
 pub use calls::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED};
 pub use calls::{OPEN_APPEND, OPEN_CREATE, OPEN_EXCLUSIVE, OPEN_NONBLOCK, OPEN_READ};

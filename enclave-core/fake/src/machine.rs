@@ -138,7 +138,7 @@ impl Machine {
         self.placed.set(objects).expect("objects are placed once");
     }
 
-    /// Gives it a security processor, before a kernel is booted on it.
+    /// Gives it a security processor. A kernel that was booted before has no devices for it.
     ///
     /// # Panics
     ///

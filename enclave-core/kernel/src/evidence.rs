@@ -8,6 +8,7 @@
 use crate::kernel::Kernel;
 use alloc::vec::Vec;
 use strongroom_abi::sev_guest::SEV_RET_INVALID_PARAM;
+use strongroom_session::KERNEL_VMPL;
 use strongroom_south::{
     DERIVED_KEY_LEN, KeyRequest, Report, ReportRequest, SecurityError, SecurityProcessor,
 };
@@ -15,6 +16,7 @@ use strongroom_south::{
 /// The privilege level (VMPL) in evidence and keys of programs: what Linux's programs ask for when
 /// nobody tells them otherwise.
 pub(crate) const PROGRAM_LEVEL: u32 = 0;
+const _: () = assert!(PROGRAM_LEVEL != KERNEL_VMPL as u32, "programs never speak for the kernel");
 /// The highest level that there is.
 pub(crate) const LEVEL_MAX: u32 = 3;
 /// Most bytes of certificates that a program sees, as on Linux (`SEV_FW_BLOB_MAX_SIZE`).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The kernel as its platform sees it, and what all of its parts share.
 
+use crate::attach::Owner;
 use crate::exec;
 use crate::fs::devices::{Console, Terminals};
 use crate::fs::image::Image;
@@ -69,6 +70,8 @@ pub struct Kernel {
     pub(crate) manifest: Manifest,
     pub(crate) console: Once<Arc<Console>>,
     pub(crate) terminals: Terminals,
+    /// The client that has started the workload.
+    pub(crate) owner: Mutex<Option<Owner>>,
     /// Unlike that of any other run.
     pub(crate) boot_id: [u8; 16],
     image: Once<Arc<Image>>,
@@ -118,6 +121,7 @@ impl Kernel {
             manifest: record.manifest,
             console: Once::new(),
             terminals: Terminals::default(),
+            owner: Mutex::new(None),
             boot_id,
             image: Once::new(),
             numbers: AtomicU64::new(1),
@@ -278,6 +282,10 @@ impl Kernel {
         let counts = self.machine.counts();
         self.peak_frames.fetch_max(counts.total - counts.free, Ordering::Relaxed);
         let pages = self.peak_frames.load(Ordering::Relaxed);
+        let owner = self.owner.lock().take();
+        if let Some(owner) = owner {
+            owner.tell_exit(status.shell_status());
+        }
         self.host.tell(Ask::Exit {
             status: status.shell_status(),
             peak_kib: (pages * (PAGE_SIZE / 1024)) as u64,

@@ -12,7 +12,8 @@
 //!
 //! What leads where: [`table`] lists the calls, [`calls`] holds their families, [`memory`] the
 //! address spaces, [`fs`] the files, [`task`] processes and threads, [`signal`] signals, [`exec`]
-//! the loader, [`host`] the requests to the host, [`evidence`] those to the security processor.
+//! the loader, [`host`] the requests to the host, [`evidence`] those to the security processor,
+//! [`attach`] the sessions of owners.
 #![no_std]
 #![forbid(unsafe_code)]
 #![allow(
@@ -24,6 +25,7 @@
 
 extern crate alloc;
 
+mod attach;
 mod calls;
 mod evidence;
 mod exec;

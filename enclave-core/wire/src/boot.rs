@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// First bytes of a boot record.
 pub const MAGIC: [u8; 8] = *b"STRNGRM1";
 /// Version of the layout and of [`Manifest`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Most bytes of a boot record, padding included.
 pub const RECORD_MAX: usize = 64 * 1024;
 /// Bytes in front of the manifest.
@@ -48,6 +48,26 @@ pub struct Manifest {
     pub listens: Vec<GrantedListen>,
     /// Most bytes of memory the program may use; 0 is all there is.
     pub memory_max: u64,
+    /// What the program waits for before it starts; none where it starts at once.
+    pub session: Option<SessionTerms>,
+}
+
+/// Bytes of an X25519 public key.
+pub const OWNER_KEY_LEN: usize = 32;
+
+/// Who may start the workload over an attested session, and what that client may bring along.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTerms {
+    /// X25519 public keys of the clients that are listened to.
+    pub owners: Vec<[u8; OWNER_KEY_LEN]>,
+    /// Any client is an owner.
+    pub insecure_any_client: bool,
+    /// Whether arguments may be added behind those of the manifest.
+    pub late_arguments: bool,
+    /// Names of variables whose value the client may give.
+    pub late_environment: Vec<String>,
+    /// Names of secrets, all of which the client has to give.
+    pub secrets: Vec<String>,
 }
 
 /// A host directory that the program sees. Its contents are plaintext and untrusted.
@@ -170,9 +190,27 @@ mod tests {
     #[test]
     fn golden_bytes_hold() {
         let bytes = record().encode().unwrap();
-        assert_eq!(&bytes[..16], b"STRNGRM1\x01\0\0\0\x17\0\0\0");
+        assert_eq!(&bytes[..16], b"STRNGRM1\x02\0\0\0\x18\0\0\0");
         assert_eq!(&bytes[48..56], &3u64.to_le_bytes());
-        assert_eq!(&bytes[56..79], b"\x09/bin/true\x01\x04true\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[56..80], b"\x09/bin/true\x01\x04true\0\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn golden_bytes_of_a_session_hold() {
+        let mut record = record();
+        record.manifest.session = Some(SessionTerms {
+            owners: vec![[5; OWNER_KEY_LEN]],
+            insecure_any_client: false,
+            late_arguments: true,
+            late_environment: vec!["A".into()],
+            secrets: vec!["key".into(), "b".into()],
+        });
+        let bytes = record.encode().unwrap();
+        let mut expected = vec![1, 1];
+        expected.extend([5; 32]);
+        expected.extend(b"\0\x01\x01\x01A\x02\x03key\x01b");
+        assert_eq!(&bytes[79..79 + expected.len()], expected);
+        assert_eq!(Record::decode(&bytes), Ok(record));
     }
 
     #[test]
@@ -182,7 +220,7 @@ mod tests {
         *padded.last_mut().unwrap() = 1;
         assert_eq!(Record::decode(&padded), Err(Malformed::Trailing));
         let mut version = good.clone();
-        version[8] = 2;
+        version[8] = 1;
         assert_eq!(Record::decode(&version), Err(Malformed::Version));
         let mut length = good.clone();
         length[15] = 1;

@@ -275,6 +275,12 @@ pub enum SocketAsk<'a> {
         /// Any handle.
         handle: u32,
     },
+    /// Starts listening where clients of an attested session come. [`Answer::Handle`]. What such a
+    /// connection carries is none of the host's business: it can read none of it.
+    Attach {
+        /// Connections that may wait.
+        backlog: u16,
+    },
 }
 
 /// An address as seen by the host; plaintext and untrusted.
@@ -395,6 +401,9 @@ mod tests {
         let bytes = postcard::to_allocvec(&reply).unwrap();
         assert_eq!(bytes, [0, 5, 0, 2, 1, b'x']);
         assert_eq!(Untrusted::new(&bytes).parse(), Ok(reply));
+
+        let ask = ToHost { ticket: 3, ask: Ask::Socket(SocketAsk::Attach { backlog: 4 }) };
+        assert_eq!(postcard::to_allocvec(&ask).unwrap(), [3, 10, 7, 4]);
 
         let refusal = ToEnclave::Reply { ticket: 1, result: Err(HostError::Denied) };
         assert_eq!(postcard::to_allocvec(&refusal).unwrap(), [0, 1, 1, 1]);

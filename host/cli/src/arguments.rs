@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The command line's grammar and help.
 
+use crate::attach::{AttachOptions, KeygenOptions, RunOwnerOptions};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use strongroom_client::manifest::{
     DirectoryGrant, parse_connect, parse_directory, parse_environment, parse_listen, parse_memory,
 };
 use strongroom_client::package::{GuestFeatures, LAUNCHERS, Target};
-use strongroom_client::session::{ConnectAccess, ListenAccess};
+use strongroom_client::session::{AttachAddress, ConnectAccess, ListenAccess};
 use strongroom_verifier::{Hex, ProductLine};
 
 /// Runs unmodified Linux programs in an enclave.
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Measure(MeasureOptions),
     Igvm(Box<IgvmOptions>),
     Verify(Box<VerifyOptions>),
+    Keygen(KeygenOptions),
+    Attach(Box<AttachOptions>),
     FetchChain(FetchOptions),
     PackTa(Box<crate::pack_ta::PackTaOptions>),
 }
@@ -51,7 +54,9 @@ Examples:
   strongroom run --root rootfs -- /bin/sh -c 'echo hello'
   strongroom run --root rootfs.tar --grant dir:./data=/data:rw -- python3 /data/job.py
   strongroom run --manifest strongroom.toml
-  strongroom run app.room --grant dir:./data=/data:rw")]
+  strongroom run app.room --grant dir:./data=/data:rw
+  strongroom run app.room --attach unix:/run/app.attach
+  strongroom run app.room --attest policy.toml --owner-key owner.key --secret key=@key.pem")]
 pub(crate) struct RunOptions {
     /// A package; its directory grants need a --grant dir, and nothing can be added to it
     #[arg(value_name = "PACKAGE", conflicts_with_all = [
@@ -93,6 +98,14 @@ pub(crate) struct RunOptions {
     /// Say how long the start took, how much memory was used, and what protects the program
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Let the program's owner come here for an attested session: unix:PATH or tcp:HOST:PORT
+    #[arg(long, value_name = "ADDRESS", help_heading = "Attested session")]
+    pub(crate) attach: Option<AttachAddress>,
+    /// Be the owner: verify the enclave's evidence under this policy, then start the program in it
+    #[arg(long, value_name = "POLICY", help_heading = "Attested session")]
+    pub(crate) attest: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Attested session")]
+    pub(crate) owner: RunOwnerOptions,
     /// The program in the image and its arguments
     #[arg(last = true, value_name = "PROGRAM [ARG]")]
     pub(crate) program: Vec<String>,
@@ -249,15 +262,25 @@ pub(crate) struct VerifyOptions {
     /// The attestation report, as the firmware made it
     #[arg(long, value_name = "FILE")]
     pub(crate) report: PathBuf,
+    /// The table of certificates that the host hands over with a report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificates: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) endorsements: EndorsementOptions,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a report is verified under, where the host gives nothing.
+#[derive(Args, Debug, Default)]
+pub(crate) struct EndorsementOptions {
     /// The certificate of the chip's own key, which signed the report
     #[arg(long, value_name = "FILE", conflicts_with = "vlek")]
     pub(crate) vcek: Option<PathBuf>,
     /// The certificate of the provider's key that signed the report
     #[arg(long, value_name = "FILE")]
     pub(crate) vlek: Option<PathBuf>,
-    /// The table of certificates that the host hands over with a report
-    #[arg(long, value_name = "FILE")]
-    pub(crate) certificates: Option<PathBuf>,
     /// The issuer of the key's certificate (ASK, ASVK), in place of AMD's
     #[arg(long, value_name = "FILE", requires = "ark")]
     pub(crate) ask: Option<PathBuf>,
@@ -270,9 +293,6 @@ pub(crate) struct VerifyOptions {
     /// Where fetch-chain keeps certificates
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
-    /// Print the verdict as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     /// Accept a root that is not AMD's. Such evidence proves nothing: for simulations only
     #[arg(long)]
     pub(crate) insecure_accept_simulated: bool,

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod attach;
 mod image;
 mod pack_ta;
 mod package;
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
         Command::Measure(options) => package::measure(options),
         Command::Igvm(options) => package::igvm(*options),
         Command::Verify(options) => return verify::verify(*options),
+        Command::Keygen(options) => return attach::keygen(&options),
+        Command::Attach(options) => return attach::attach(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
         Command::PackTa(options) => pack_ta::pack(*options),
     };
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
 /// The exit status of wrong usage: that of the command that was meant.
 fn usage_failed() -> u8 {
     match std::env::args().nth(1).as_deref() {
-        Some("verify" | "fetch-chain") => verify::UNDECIDED,
+        Some("verify" | "fetch-chain" | "attach" | "keygen") => verify::UNDECIDED,
         Some(_) | None => report::LAUNCHER_FAILED,
     }
 }

@@ -86,6 +86,10 @@ pub(crate) struct PackTaOptions {
 pub(crate) fn pack(options: PackTaOptions) -> anyhow::Result<ExitCode> {
     let library_os = library_os(options.library_os.as_deref())?;
     let (workload, root, ownership) = workload(&options)?;
+    anyhow::ensure!(
+        workload.session.is_none(),
+        "a trusted application has no evidence, and nobody could start this one: take [session] out"
+    );
     fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot make {}", options.output.display()))?;
     let unnamed = options.output.join("root.image");

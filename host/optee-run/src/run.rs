@@ -75,6 +75,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         directories: workload.directory_accesses(),
         connects: arguments.connects,
         listens: arguments.listens,
+        attach: None,
     };
     let (ours, theirs) = UnixStream::pair()?;
     let tee = Application::open(arguments.uuid)?;

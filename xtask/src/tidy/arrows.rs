@@ -9,7 +9,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("enclave-core/abi", &[]),
     ("enclave-core/south", &["enclave-core/abi"]),
     ("enclave-core/wire", &[]),
-    ("enclave-core/kernel", &["enclave-core/abi", "enclave-core/south", "enclave-core/wire"]),
+    (
+        "enclave-core/kernel",
+        &["attestation/session", "enclave-core/abi", "enclave-core/south", "enclave-core/wire"],
+    ),
     (
         "enclave-core/fake",
         &["enclave-core/abi", "enclave-core/kernel", "enclave-core/south", "enclave-core/wire"],
@@ -100,6 +103,7 @@ mod tests {
         for (from, to) in [
             ("enclave-core/abi", "enclave-core/wire"),
             ("enclave-core/kernel", "enclave-core/fake"),
+            ("enclave-core/kernel", "attestation/verifier"),
             ("enclave-core/kernel", "host/client"),
             ("ta/snp", "enclave-core/fake"),
             ("ta/snp", "xtask"),

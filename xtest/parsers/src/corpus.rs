@@ -7,6 +7,9 @@ use strongroom_attestation_testing::authority::pem;
 use strongroom_attestation_testing::machine::{Machine, policy_text};
 use strongroom_client::package::format::{Index, Kind, Target};
 use strongroom_evidence::Extension;
+use strongroom_session::SecretKey;
+use strongroom_session::client::Hello;
+use strongroom_session::message::{NoEvidence, Refusal, ToClient, ToEnclave};
 use strongroom_snp_igvm::{LaunchImage, Profile};
 use strongroom_snp_layout::{LaunchPage, NOTE_NAME};
 use strongroom_wire::boot::{Manifest, Record};
@@ -22,6 +25,7 @@ pub fn corpus(name: &str) -> Vec<Vec<u8>> {
         "package" => packages(),
         "boot" => vec![record(), LaunchPage::new(4096, 1, 1).encode().to_vec()],
         "igvm" => vec![igvm(&Profile::plain()), igvm(&Profile::plain().with_vcpus(3).unwrap())],
+        "session" => sessions(),
         _ => Vec::new(),
     }
 }
@@ -86,6 +90,33 @@ fn record() -> Vec<u8> {
         ..Manifest::default()
     };
     Record { root_digest: [1; 32], image_blocks: 9, manifest }.encode().unwrap()
+}
+
+/// What an owner sends, what an enclave answers, and the start of a handshake.
+fn sessions() -> Vec<Vec<u8>> {
+    let frame = |body: Vec<u8>| {
+        let length = u16::try_from(body.len()).unwrap().to_le_bytes();
+        [length.as_slice(), &body].concat()
+    };
+    let sent = |message: &ToEnclave<'_>| frame(postcard::to_allocvec(message).unwrap());
+    let answered = |message: &ToClient<'_>| frame(postcard::to_allocvec(message).unwrap());
+    let owner = [
+        ToEnclave::Argument("--verbose"),
+        ToEnclave::Variable { name: "REGION", value: "north" },
+        ToEnclave::Secret { name: "key", length: 300 },
+        ToEnclave::Piece(&[7; 200]),
+        ToEnclave::Piece(&[8; 100]),
+    ];
+    let report = Machine::milan().report.encode();
+    let enclave = [
+        ToClient::SnpReport { report: &report, certificates: &[1; 40] },
+        ToClient::Started,
+        ToClient::Exited { status: 3 },
+        ToClient::NoEvidence(NoEvidence::Refused(0x16)),
+        ToClient::Refused(Refusal::MissingSecret("key".into())),
+    ];
+    let (_, hello) = Hello::new(&SecretKey::from_bytes([1; 32]), [2; 32], [3; 32]).unwrap();
+    vec![owner.iter().flat_map(sent).collect(), enclave.iter().flat_map(answered).collect(), hello]
 }
 
 fn igvm(profile: &Profile) -> Vec<u8> {

@@ -13,10 +13,15 @@ pub use mutate::Mutator;
 
 use strongroom_client::package::format::{BLOCK, Index};
 use strongroom_evidence::{CertificateKind, CertificateTable, REPORT_LEN, Report};
+use strongroom_session::client::Hello;
+use strongroom_session::enclave::Waiting;
+use strongroom_session::message::{ToClient, ToEnclave};
+use strongroom_session::{FRAME_MAX, Frames, Gathered, SECRETS_LEN_MAX, SecretKey};
 use strongroom_snp_igvm::trampoline;
 use strongroom_snp_layout::{LaunchPage, PAGE_LEN};
 use strongroom_verifier::{CachedChain, Endorsements, Policy, decode_certificates};
-use strongroom_wire::boot::Record;
+use strongroom_wire::Untrusted;
+use strongroom_wire::boot::{Record, SessionTerms};
 
 /// A parser under test.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +33,7 @@ pub struct Parser {
 }
 
 /// All of them.
-pub const PARSERS: [Parser; 7] = [
+pub const PARSERS: [Parser; 8] = [
     Parser { name: "report", feed: report },
     Parser { name: "certificate_table", feed: certificate_table },
     Parser { name: "certificates", feed: certificates },
@@ -36,6 +41,7 @@ pub const PARSERS: [Parser; 7] = [
     Parser { name: "package", feed: package },
     Parser { name: "boot", feed: boot },
     Parser { name: "igvm", feed: igvm },
+    Parser { name: "session", feed: session },
 ];
 
 /// An attestation report: what is accepted has one encoding.
@@ -113,6 +119,57 @@ pub fn igvm(bytes: &[u8]) {
     let _elf = trampoline::elf(bytes, 1 << 20);
     if let Some(resealed) = resealed(bytes) {
         let _elf = trampoline::elf(&resealed, 1 << 20);
+    }
+}
+
+/// A session: a stream of frames, each as a message of the handshake and, as if it had been opened,
+/// of either direction. What is taken in stays within its limits.
+pub fn session(bytes: &[u8]) {
+    let mut frames = Frames::default();
+    let mut gathered = Gathered::default();
+    let terms = session_terms();
+    for piece in bytes.chunks(FRAME_MAX) {
+        if frames.push(piece).is_err() {
+            return;
+        }
+        while let Ok(Some(frame)) = frames.next(FRAME_MAX) {
+            handshake(&frame);
+            if let Ok(message) = Untrusted::new(&frame).parse::<ToClient<'_>>() {
+                let again = postcard::to_allocvec(&message).unwrap_or_default();
+                assert_eq!(Untrusted::new(&again).parse(), Ok(message), "encoded again");
+            }
+            let Ok(message) = Untrusted::new(&frame).parse::<ToEnclave<'_>>() else { continue };
+            if gathered.take(&terms, &message).is_err() {
+                return;
+            }
+        }
+    }
+    let held: usize = gathered.secrets.iter().map(|secret| secret.bytes.len()).sum();
+    assert!(held <= SECRETS_LEN_MAX);
+    if gathered.check_complete(&terms).is_ok() {
+        assert_eq!(gathered.secrets.len(), terms.secrets.len());
+    }
+}
+
+/// What the good inputs for [`session`] are held to.
+fn session_terms() -> SessionTerms {
+    SessionTerms {
+        late_arguments: true,
+        late_environment: vec!["REGION".into()],
+        secrets: vec!["key".into()],
+        ..SessionTerms::default()
+    }
+}
+
+/// A frame as each message of a handshake that only the other side's key could have made.
+fn handshake(frame: &[u8]) {
+    let waiting = Waiting::new([1; 32], [2; 32]).map(|waiting| waiting.receive(frame));
+    if let Ok(Ok((replied, _))) = waiting {
+        assert!(replied.receive(frame).is_err());
+    }
+    let hello = Hello::new(&SecretKey::from_bytes([3; 32]), [4; 32], [5; 32]);
+    if let Ok((hello, _)) = hello {
+        assert!(hello.receive(frame).is_err());
     }
 }
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //! The first process: the workload of the manifest.
 
+use crate::attach::{self, Unattended};
 use crate::exec::{Arguments, commit, prepare};
 use crate::fs::{self, Follow, FsContext, Place, walk};
 use crate::kernel::Kernel;
 use crate::memory::Memory;
 use crate::outcome::{Stop, SysResult};
 use crate::signal::{Handlers, SignalSet, ThreadSignals};
-
 use crate::task::{
-    Call, Credentials, ExitStatus, Inherited, Limits, Process, Progress, Thread, run,
+    Call, Credentials, ExitStatus, Inherited, Limits, Process, Progress, Thread, exit, run,
 };
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::task::Poll;
 use strongroom_abi::Errno;
+use strongroom_session::Gathered;
 use strongroom_south::Context;
 use strongroom_wire::message::TerminalSize;
 
@@ -26,6 +27,9 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /// Statuses of a shell for a program that is not there, or cannot be executed.
 const STATUS_NOT_FOUND: u8 = 127;
 const STATUS_NOT_EXECUTABLE: u8 = 126;
+/// What a user is told whose host has no place for clients to come to.
+const NO_CLIENTS: &str = "the program waits for a session with its owner, and the host does not \
+                          listen for one: give --attach";
 
 /// Makes the first process and starts the manifest's program in it.
 pub(crate) fn start_workload(kernel: &'static Kernel, terminal: [bool; 3], size: TerminalSize) {
@@ -72,9 +76,21 @@ fn first_thread(
     Ok((thread, memory, context))
 }
 
-/// Loads the program, then lives as its first thread.
+/// Waits for an owner where the manifest says so, loads the program, then lives as its first thread.
 async fn launch(thread: Arc<Thread>, memory: Arc<Memory>, mut context: Box<dyn Context>) {
     let kernel = thread.kernel;
+    let late = match attach::wait_for_owner(&thread).await {
+        Ok(late) => late,
+        Err(Unattended::NoClients) => {
+            kernel.abort(NO_CLIENTS);
+            return;
+        }
+        Err(Unattended::Ended) => {
+            drop((memory, context));
+            exit::finish_thread(&thread);
+            return;
+        }
+    };
     let mut progress = Progress::default();
     let files = Arc::clone(&thread.files.lock());
     let image = loop {
@@ -88,7 +104,7 @@ async fn launch(thread: Arc<Thread>, memory: Arc<Memory>, mut context: Box<dyn C
             number: 0,
             arguments: [0; 6],
         };
-        match load(&mut call) {
+        match load(&mut call, &late) {
             Ok(image) => break image,
             Err(Stop::Errno(errno)) => {
                 give_up(kernel, errno);
@@ -103,7 +119,7 @@ async fn launch(thread: Arc<Thread>, memory: Arc<Memory>, mut context: Box<dyn C
         thread.reader.rewind();
     };
     thread.reader.forget();
-    drop((files, memory, context));
+    drop((files, memory, context, late));
     commit(&thread, &image);
     let image = *image;
     run(thread, image.memory, image.context).await;
@@ -115,8 +131,9 @@ async fn once() {
     poll_fn(|_| if core::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }).await;
 }
 
-fn load(call: &mut Call<'_>) -> SysResult<Box<crate::exec::NewImage>> {
+fn load(call: &mut Call<'_>, late: &Gathered) -> SysResult<Box<crate::exec::NewImage>> {
     fs::mount_late(call.thread)?;
+    fs::mount_secrets(call, &late.secrets)?;
     let manifest = &call.kernel.manifest;
     let fs = call.thread.process.fs();
     let root = fs.root();
@@ -125,14 +142,26 @@ fn load(call: &mut Call<'_>) -> SysResult<Box<crate::exec::NewImage>> {
         fs.set_working(walk(call.thread, &root, path, Follow::Yes)?);
     }
     let (path, place) = find(call.thread, &manifest.program)?;
-    let bytes = |strings: &[String]| -> Vec<Vec<u8>> {
-        strings.iter().map(|text| text.as_bytes().to_vec()).collect()
-    };
     let strings = Arguments {
-        arguments: bytes(&manifest.arguments),
-        environment: bytes(&manifest.environment),
+        arguments: bytes(manifest.arguments.iter().chain(&late.arguments)),
+        environment: bytes(environment(&manifest.environment, late).iter()),
     };
     prepare(call, place, path.as_bytes(), strings)
+}
+
+fn bytes<'a>(strings: impl Iterator<Item = &'a String>) -> Vec<Vec<u8>> {
+    strings.map(|text| text.as_bytes().to_vec()).collect()
+}
+
+/// The manifest's variables, and the owner's in place of those of the same name.
+fn environment(measured: &[String], late: &Gathered) -> Vec<String> {
+    let replaced = |variable: &String| {
+        let name = variable.split('=').next();
+        late.environment.iter().any(|(late, _)| Some(late.as_str()) == name)
+    };
+    let kept = measured.iter().filter(|variable| !replaced(variable)).cloned();
+    let given = late.environment.iter().map(|(name, value)| alloc::format!("{name}={value}"));
+    kept.chain(given).collect()
 }
 
 /// The program's file: as named, or in the search path.

@@ -21,6 +21,7 @@ use crate::fs::{
 use crate::kernel::Kernel;
 use crate::outcome::SysResult;
 use crate::task::{Call, Thread};
+use crate::user::Source;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -209,6 +210,22 @@ impl Node {
     /// Sets the permissions of a node that the kernel makes.
     pub(crate) fn set_permissions(&self, permissions: u32) {
         self.meta.lock().permissions = permissions;
+    }
+
+    /// Sets the owner of a node that the kernel makes.
+    pub(crate) fn set_owner(&self, uid: u32, gid: u32) {
+        let mut meta = self.meta.lock();
+        (meta.uid, meta.gid) = (uid, gid);
+    }
+
+    /// Writes a new file that the kernel makes.
+    pub(crate) fn fill(&self, by: &Thread, from: &mut Source<'_>) -> SysResult<()> {
+        let contents = self.contents().ok_or(Errno::EINVAL)?;
+        let mut at = 0;
+        while from.left() > 0 {
+            at += contents.write(by, at, from, u64::MAX)? as u64;
+        }
+        Ok(())
     }
 
     fn contents(&self) -> Option<&Contents> {

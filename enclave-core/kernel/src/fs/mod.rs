@@ -38,7 +38,7 @@ pub(crate) use inode::{
     Target, Timestamp, device_number,
 };
 pub(crate) use mount::{FsContext, Mount, Mounts, Place};
-pub(crate) use mount_all::{mount_all, mount_late};
+pub(crate) use mount_all::{mount_all, mount_late, mount_secrets};
 pub(crate) use open_file::{OpenFile, OpenFlags};
 pub(crate) use reader::Reader;
 pub(crate) use walk::{Follow, Parent, path_of, walk, walk_parent};

@@ -5,7 +5,7 @@
 //! [`mount_all`] runs before any thread exists and must not wait for the host. It covers only
 //! names in the root directory, with placeholders that stay when the image's own names are loaded.
 //! [`mount_late`] runs in the first thread, may wait, and does what needs the image: directories
-//! that have to exist, and grants at any path.
+//! that have to exist, and grants at any path. [`mount_secrets`] follows it.
 
 use crate::fs::devices::{self, pseudo_terminals};
 use crate::fs::memory_fs::{MemoryFs, Node};
@@ -14,13 +14,18 @@ use crate::fs::{
 };
 use crate::kernel::Kernel;
 use crate::outcome::{Stop, SysResult};
-use crate::task::Thread;
+use crate::task::{Call, Thread};
+use crate::user::Source;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use strongroom_abi::Errno;
+use strongroom_session::Secret;
 
 /// Directories that programs take for granted, and their permissions.
 const EXPECTED: &[(&str, u32)] = &[("/tmp", 0o1777), ("/run", 0o755), ("/var/tmp", 0o1777)];
+
+/// Where the program finds what its owner gave it.
+const SECRETS: &str = "/run/secrets";
 
 /// Mounts what every workload has; returns the root.
 pub(crate) fn mount_all(kernel: &'static Kernel) -> SysResult<Place> {
@@ -128,6 +133,35 @@ fn mount_config_fs(by: &Thread, root: &Place) -> SysResult<()> {
         covers: Some(point),
         kind: "configfs",
         at: AT.as_bytes().into(),
+        read_only: false,
+    });
+    Ok(())
+}
+
+/// Puts the owner's secrets into a file system of their own, as files of the first process's user
+/// that nobody else can read. Repeating it is harmless.
+pub(crate) fn mount_secrets(call: &Call<'_>, secrets: &[Secret]) -> SysResult<()> {
+    let by = call.thread;
+    let mounted = |mount: &Arc<Mount>| *mount.at == *SECRETS.as_bytes();
+    if secrets.is_empty() || by.kernel.mounts.all().iter().any(mounted) {
+        return Ok(());
+    }
+    let point = make_path(by, &by.process.fs().root(), SECRETS, 0o755)?;
+    let credentials = by.process.credentials.lock().clone();
+    let (uid, gid) = (credentials.euid, credentials.egid);
+    let root = MemoryFs::new(by.kernel, None);
+    root.set_owner(uid, gid);
+    root.set_permissions(0o700);
+    for secret in secrets {
+        let make = Make { node: NodeKind::Regular, permissions: 0o400, uid, gid };
+        let file = root.place(secret.name.as_bytes(), &make)?;
+        file.fill(by, &mut Source::kernel(call.memory, &secret.bytes))?;
+    }
+    by.kernel.mounts.add(Mount {
+        root,
+        covers: Some(point),
+        kind: "tmpfs",
+        at: SECRETS.as_bytes().into(),
         read_only: false,
     });
     Ok(())

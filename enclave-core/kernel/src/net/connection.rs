@@ -251,6 +251,15 @@ impl<T> Listener<T> {
         Ok(end)
     }
 
+    /// Takes the oldest, if one waits.
+    pub(crate) fn take(&self) -> Option<T> {
+        let end = self.waiting.lock().ends.pop_front();
+        if end.is_some() {
+            self.room.wake();
+        }
+        end
+    }
+
     /// Accepts nothing more; what waits is returned, to be reset.
     pub(crate) fn close(&self) -> VecDeque<T> {
         let ends = {

@@ -21,6 +21,7 @@ use alloc::sync::{Arc, Weak};
 use core::net::SocketAddr;
 use spin::Mutex;
 use strongroom_abi::Errno;
+use strongroom_wire::message::SocketAsk;
 
 /// Connections that can wait although the backlog is used up, for those who do not block.
 const OVERFLOW_MAX: usize = 4096;
@@ -50,6 +51,11 @@ impl Arrival {
         queue: Arc<WaitQueue>,
     ) -> Self {
         Self { link: Link { connection, local, peer }, queue }
+    }
+
+    /// The connection and its queue, for the kernel itself.
+    pub(crate) fn into_parts(self) -> (Connection, Arc<WaitQueue>) {
+        (self.link.connection, self.queue)
     }
 }
 
@@ -248,7 +254,11 @@ impl TcpSocket {
         binding.listen(&arrivals)?;
         let grant = listen_grant_for(&self.kernel.manifest, port)
             .filter(|_| self.kernel.net.outside.claim_port(port));
-        let outlet = grant.map(|grant| Outlet::open(self.kernel, &arrivals, grant, port, backlog));
+        let backlog = backlog.clamp(1, 4096) as u16;
+        let outlet = grant.map(|grant| {
+            let ask = SocketAsk::Listen { grant, backlog };
+            Outlet::open(self.kernel, &arrivals, ask, Some(port))
+        });
         state.stage = Stage::Listening(arrivals, outlet);
         Ok(())
     }
@@ -305,7 +315,7 @@ impl Protocol for TcpSocket {
             }
         };
         let Some(outlet) = outlet else { return Ok(()) };
-        match outlet.outcome(call) {
+        match outlet.outcome(&call.waiter()) {
             None => Err(Stop::Sleep(Interrupt::Never)),
             Some(Ok(())) => Ok(()),
             Some(Err(errno)) => {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
-//! The host's side of a socket that listens on a granted port: what the host accepts arrives in the
-//! same queue as connections from within the enclave.
+//! The host's side of whoever listens with its help, a socket on a granted port or the kernel
+//! itself: what the host accepts arrives in the same queue as connections from within the enclave.
 
 use crate::host::Ticket;
 use crate::kernel::Kernel;
 use crate::net::host::{Link, claimed_address, own_address};
 use crate::net::inet::{Arrival, Arrivals};
 use crate::sync::{EpollWaker, WaitQueue, Waiter};
-use crate::task::Call;
 use alloc::sync::{Arc, Weak};
 use spin::Mutex;
 use strongroom_abi::Errno;
@@ -33,24 +32,23 @@ pub(crate) struct Outlet {
     me: Weak<Self>,
     kernel: &'static Kernel,
     number: u64,
-    port: u16,
+    /// The granted port; none where the kernel listens.
+    port: Option<u16>,
     arrivals: Arc<Arrivals>,
     state: Mutex<State>,
-    /// Woken when the outcome is known.
+    /// Woken when the outcome is known, and when it changes.
     pub(crate) opened: WaitQueue,
 }
 
 impl Outlet {
-    /// Has the host listen.
+    /// Has the host listen, by this request.
     pub(crate) fn open(
         kernel: &'static Kernel,
         arrivals: &Arc<Arrivals>,
-        grant: u16,
-        port: u16,
-        backlog: usize,
+        ask: SocketAsk<'_>,
+        port: Option<u16>,
     ) -> Arc<Self> {
-        let backlog = backlog.clamp(1, 4096) as u16;
-        let ticket = kernel.host.ask(Ask::Socket(SocketAsk::Listen { grant, backlog }));
+        let ticket = kernel.host.ask(Ask::Socket(ask));
         let state =
             State { phase: Phase::Opening(ticket), outcome: None, accepting: None, closing: false };
         let outlet = Arc::new_cyclic(|me| Self {
@@ -71,11 +69,11 @@ impl Outlet {
         outlet
     }
 
-    /// What came of it; registers the thread to be woken when that is known.
-    pub(crate) fn outcome(&self, call: &Call<'_>) -> Option<Result<(), Errno>> {
+    /// What came of it; registers the waiter to be woken when that is known.
+    pub(crate) fn outcome(&self, waiter: &Waiter) -> Option<Result<(), Errno>> {
         let state = self.state.lock();
         if state.outcome.is_none() {
-            self.opened.register(&call.waiter());
+            self.opened.register(waiter);
         }
         state.outcome
     }
@@ -114,7 +112,7 @@ impl Outlet {
             Ok(Answer::Accepted(handle, peer)) => {
                 let queue = Arc::new(WaitQueue::new(self.kernel.scheduler));
                 let connection = Link::accepted(self.kernel, &queue, handle);
-                let local = own_address(self.port);
+                let local = own_address(self.port.unwrap_or(0));
                 let arrival = Arrival::new(connection, local, claimed_address(peer), queue);
                 // A refused one is closed by being dropped.
                 drop(self.arrivals.push(arrival));
@@ -125,11 +123,17 @@ impl Outlet {
 
     fn give_up(&self, state: &mut State, errno: Errno) {
         if state.outcome.is_some() && !state.closing {
-            let port = self.port;
-            self.kernel.report(format_args!("net: the host stopped accepting on port {port}"));
+            match self.port {
+                Some(port) => {
+                    let stopped = format_args!("net: the host stopped accepting on port {port}");
+                    self.kernel.report(stopped);
+                }
+                None => self.kernel.report(format_args!("net: the host stopped accepting clients")),
+            }
         }
         state.outcome = Some(Err(errno));
         self.finish(state);
+        self.opened.wake();
     }
 
     fn finish(&self, state: &mut State) {
@@ -141,7 +145,9 @@ impl Outlet {
             Phase::Opening(_) => {}
         }
         state.phase = Phase::Closed;
-        self.kernel.net.outside.release_port(self.port);
+        if let Some(port) = self.port {
+            self.kernel.net.outside.release_port(port);
+        }
         if state.accepting.is_none() {
             self.kernel.net.outside.release(self.number);
         }

@@ -30,6 +30,9 @@ pub(crate) mod host;
 pub(crate) mod options;
 
 pub(crate) use ancillary::{ControlBuffer, Label, own_credentials, probe, read_control};
+pub(crate) use connection::{Connection, Listener};
+pub(crate) use inet::Arrivals;
+pub(crate) use listening::Outlet;
 pub(crate) use patience::Patience;
 pub(crate) use stream::{Received, Want};
 

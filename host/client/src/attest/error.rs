@@ -84,6 +84,9 @@ pub enum AttestError {
         /// Why not.
         reason: String,
     },
+    /// A session that came to nothing.
+    #[error("no session with the enclave: {0}")]
+    Session(String),
     /// What was fetched makes no chain.
     #[error("what {from} has makes no chain: {refusal}")]
     BadChain {
@@ -115,6 +118,9 @@ impl AttestError {
             Self::NotThere(_) => Some(
                 "a folder has the service's paths, for example vcek/v1/Milan/cert_chain below it",
             ),
+            Self::Session(_) => {
+                Some("is the program waiting? it starts once, and then nobody can attach any more")
+            }
             Self::Io { .. }
             | Self::TooLong { .. }
             | Self::Unreadable { .. }

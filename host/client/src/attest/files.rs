@@ -9,15 +9,22 @@ use strongroom_evidence::{
 };
 use strongroom_verifier::{AmdCertificates, Endorsements, KeyKind, decode_certificates};
 
-/// Where a report and what vouches for it are. Certificates are DER or PEM.
+/// Where a report and what vouches for it are.
 #[derive(Clone, Debug)]
 pub struct EvidenceFiles {
     /// The report, as the firmware made it.
     pub report: PathBuf,
-    /// The certificate of the key that signed it.
-    pub report_key: Option<ReportKeyFile>,
     /// The table of certificates that the host handed over with the report.
     pub certificates: Option<PathBuf>,
+    /// What else vouches for it.
+    pub endorsements: EndorsementFiles,
+}
+
+/// Where the certificates are that a report is verified under. DER or PEM.
+#[derive(Clone, Debug, Default)]
+pub struct EndorsementFiles {
+    /// The certificate of the key that signed the report.
+    pub report_key: Option<ReportKeyFile>,
     /// The issuer of the key's certificate, where it is not AMD's: ASK or ASVK.
     pub issuer: Option<PathBuf>,
     /// The root, where it is not AMD's.
@@ -65,11 +72,29 @@ struct Parts {
 }
 
 impl EvidenceFiles {
-    /// Reads everything. What is given by name counts before what is in the host's table, that
-    /// before the cache, and that before AMD's certificates as this library has them.
+    /// Reads everything.
     pub(super) fn read(&self) -> Result<Bundle, AttestError> {
         let report = read(&self.report, "a report", REPORT_LEN)?;
-        let given = self.given()?.or(self.table()?);
+        let table = match &self.certificates {
+            Some(path) => read(path, "a certificate table", CERTIFICATE_TABLE_LEN_MAX)?,
+            None => Vec::new(),
+        };
+        let name = self.certificates.as_deref().unwrap_or(Path::new("the certificate table"));
+        self.endorsements.bundle(report, &table, name)
+    }
+}
+
+impl EndorsementFiles {
+    /// What `report` is verified under. What is given by name counts before what is in the host's
+    /// table, which may be empty, that before the cache, and that before AMD's certificates as this
+    /// library has them.
+    pub(super) fn bundle(
+        &self,
+        report: Vec<u8>,
+        table: &[u8],
+        table_name: &Path,
+    ) -> Result<Bundle, AttestError> {
+        let given = self.given()?.or(of_table(table, table_name)?);
         let parts = match given.report_key {
             Some(_) => given,
             None => given.or(self.cached(&report)?),
@@ -108,30 +133,6 @@ impl EvidenceFiles {
         })
     }
 
-    fn table(&self) -> Result<Parts, AttestError> {
-        let Some(path) = &self.certificates else { return Ok(Parts::default()) };
-        let bytes = read(path, "a certificate table", CERTIFICATE_TABLE_LEN_MAX)?;
-        let unreadable = |reason: String| AttestError::Unreadable {
-            path: path.clone(),
-            what: "certificate table",
-            reason,
-        };
-        let table = CertificateTable::parse(&bytes).map_err(|bad| unreadable(bad.to_string()))?;
-        let of = |kind| match table.certificate(kind) {
-            Some(bytes) => first(bytes).map(Some).map_err(unreadable),
-            None => Ok(None),
-        };
-        Ok(Parts {
-            report_key: match of(CertificateKind::Vcek)? {
-                Some(vcek) => Some(vcek),
-                None => of(CertificateKind::Vlek)?,
-            },
-            issuer: of(CertificateKind::Ask)?,
-            root: of(CertificateKind::Ark)?,
-            revocation_list: of(CertificateKind::Crl)?,
-        })
-    }
-
     /// A report that cannot be read is in no cache; the verifier will say what is wrong with it.
     fn cached(&self, report: &[u8]) -> Result<Parts, AttestError> {
         let (Some(cache), Ok(report)) = (&self.cache, Report::parse(report)) else {
@@ -157,6 +158,32 @@ impl EvidenceFiles {
         }
         Ok(Parts::default())
     }
+}
+
+/// The parts in the host's table, if it gave one.
+fn of_table(bytes: &[u8], name: &Path) -> Result<Parts, AttestError> {
+    if bytes.is_empty() {
+        return Ok(Parts::default());
+    }
+    let unreadable = |reason: String| AttestError::Unreadable {
+        path: name.to_path_buf(),
+        what: "certificate table",
+        reason,
+    };
+    let table = CertificateTable::parse(bytes).map_err(|bad| unreadable(bad.to_string()))?;
+    let of = |kind| match table.certificate(kind) {
+        Some(bytes) => first(bytes).map(Some).map_err(unreadable),
+        None => Ok(None),
+    };
+    Ok(Parts {
+        report_key: match of(CertificateKind::Vcek)? {
+            Some(vcek) => Some(vcek),
+            None => of(CertificateKind::Vlek)?,
+        },
+        issuer: of(CertificateKind::Ask)?,
+        root: of(CertificateKind::Ark)?,
+        revocation_list: of(CertificateKind::Crl)?,
+    })
 }
 
 impl Parts {

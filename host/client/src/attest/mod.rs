@@ -2,6 +2,7 @@
 //! Decides whether evidence in files is to be believed, and gets what that takes.
 //!
 //! - [`Question`]: a policy, a nonce and [`EvidenceFiles`] in; a [`Verdict`] out.
+//! - [`Attachment`]: an attested session with an enclave, over which an owner starts its program.
 //! - [`fetch_chain`]: the certificates that belong to a report, from a folder or a service, into a
 //!   [`ChainCache`].
 //!
@@ -12,6 +13,7 @@ mod chain;
 mod error;
 mod fetch;
 mod files;
+mod session;
 mod verdict;
 
 #[cfg(test)]
@@ -20,5 +22,6 @@ mod tests;
 pub use chain::{ChainCache, ReportKeyName};
 pub use error::AttestError;
 pub use fetch::{Fetched, Source, fetch_chain};
-pub use files::{EvidenceFiles, ReportKeyFile};
+pub use files::{EndorsementFiles, EvidenceFiles, ReportKeyFile};
+pub use session::{Attachment, Brings, generate_key};
 pub use verdict::{Question, Verdict, parse_nonce};

@@ -55,12 +55,14 @@ impl Files {
             insecure_accept_simulated: false,
             evidence: EvidenceFiles {
                 report: self.path("report"),
-                report_key: Some(ReportKeyFile::Vcek(self.path("vcek"))),
                 certificates: None,
-                issuer: Some(self.path("ask")),
-                root: Some(self.path("ark")),
-                revocation_list: Some(self.path("crl")),
-                cache: None,
+                endorsements: EndorsementFiles {
+                    report_key: Some(ReportKeyFile::Vcek(self.path("vcek"))),
+                    issuer: Some(self.path("ask")),
+                    root: Some(self.path("ark")),
+                    revocation_list: Some(self.path("crl")),
+                    cache: None,
+                },
             },
         }
     }
@@ -162,12 +164,8 @@ fn the_hosts_table_is_as_good_as_files() {
     let mut question = files.question();
     question.evidence = EvidenceFiles {
         report: files.path("report"),
-        report_key: None,
         certificates: Some(files.path("table")),
-        issuer: None,
-        root: None,
-        revocation_list: None,
-        cache: None,
+        endorsements: EndorsementFiles::default(),
     };
     assert_eq!(question.decide_at(NOW).exit_code(), 0);
     files.write("table", b"no table");
@@ -191,7 +189,8 @@ fn broken_questions_are_undecided() {
     files.write("bad.toml", policy_text().replace("vmpls = [0, 1]", "vmpls = []").as_bytes());
     let bad = message(&|question| question.policy = files.path("bad.toml"));
     assert!(bad.contains("bad.toml:18:9: snp.vmpls: an empty list accepts nothing"), "{bad}");
-    let garbage = message(&|question| question.evidence.root = Some(files.path("policy.toml")));
+    let garbage =
+        message(&|question| question.evidence.endorsements.root = Some(files.path("policy.toml")));
     assert!(garbage.contains("neither DER nor PEM"), "{garbage}");
     let short = message(&|question| question.evidence.report = files.path("ask"));
     assert!(short.contains("a report has 1184 bytes"), "{short}");
@@ -199,10 +198,10 @@ fn broken_questions_are_undecided() {
     let long = message(&|question| question.evidence.report = files.path("long"));
     assert!(long.contains("over 1184 bytes"), "{long}");
     let kind = message(&|question| {
-        question.evidence.report_key = Some(ReportKeyFile::Vlek(files.path("vcek")));
+        question.evidence.endorsements.report_key = Some(ReportKeyFile::Vlek(files.path("vcek")));
     });
     assert!(kind.contains("given as the certificate of a VLEK"), "{kind}");
-    let none = message(&|question| question.evidence.report_key = None);
+    let none = message(&|question| question.evidence.endorsements.report_key = None);
     assert!(none.contains("no certificate of the key"), "{none}");
 }
 
@@ -228,12 +227,11 @@ fn a_fetched_chain_serves_a_verification_without_more_files() {
     let mut question = files.question();
     question.evidence = EvidenceFiles {
         report: files.path("report"),
-        report_key: None,
         certificates: None,
-        issuer: None,
-        root: None,
-        revocation_list: None,
-        cache: Some(files.cache()),
+        endorsements: EndorsementFiles {
+            cache: Some(files.cache()),
+            ..EndorsementFiles::default()
+        },
     };
     assert_eq!(question.decide_at(NOW).exit_code(), 0);
 }

@@ -3,7 +3,7 @@
 
 use super::{AttestError, EvidenceFiles};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_verifier::{Claims, Evidence, Hex, Policy, Reason, Refusal, verify};
 
@@ -60,49 +60,53 @@ impl Question {
         match self.try_decide(now) {
             Ok(Ok(claims)) => Verdict::Accepted { claims: Box::new(claims) },
             Ok(Err(refusal)) => Verdict::of_refusal(&refusal),
-            Err(error) => Verdict::Undecided {
-                message: error.to_string(),
-                hint: error.hint().map(str::to_owned),
-            },
+            Err(error) => Verdict::of_error(&error),
         }
     }
 
     fn try_decide(&self, now: u64) -> Result<Result<Claims, Refusal>, AttestError> {
-        let policy = self.read_policy()?;
-        let bundle = self.evidence.read()?;
-        let evidence = Evidence::SnpReport(&bundle.report);
-        Ok(verify(&evidence, &bundle.endorsements(), &policy, now))
-    }
-
-    fn read_policy(&self) -> Result<Policy, AttestError> {
-        let bytes = super::chain::read(&self.policy, "a policy", POLICY_MAX)?;
-        let text = String::from_utf8(bytes).map_err(|error| AttestError::Unreadable {
-            path: self.policy.clone(),
-            what: "policy",
-            reason: error.to_string(),
-        })?;
-        let policy = Policy::from_toml(&text)
-            .map_err(|error| AttestError::Policy { path: self.policy.clone(), error })?;
+        let policy = read_policy(&self.policy, self.insecure_accept_simulated)?;
         let policy = match (self.nonce, policy.wants_report_data()) {
             (Some(nonce), true) => policy.with_report_data(nonce),
             (None, false) => policy,
             (None, true) => return Err(AttestError::NoNonce),
             (Some(_), false) => return Err(AttestError::NonceIgnored),
         };
-        Ok(match self.insecure_accept_simulated {
-            true => policy.insecure_accept_any_simulated_root(),
-            false => policy,
-        })
+        let bundle = self.evidence.read()?;
+        let evidence = Evidence::SnpReport(&bundle.report);
+        Ok(verify(&evidence, &bundle.endorsements(), &policy, now))
     }
+}
+
+/// The policy in a file.
+pub(super) fn read_policy(path: &Path, accept_simulated: bool) -> Result<Policy, AttestError> {
+    let bytes = super::chain::read(path, "a policy", POLICY_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|error| AttestError::Unreadable {
+        path: path.to_path_buf(),
+        what: "policy",
+        reason: error.to_string(),
+    })?;
+    let policy = Policy::from_toml(&text)
+        .map_err(|error| AttestError::Policy { path: path.to_path_buf(), error })?;
+    Ok(match accept_simulated {
+        true => policy.insecure_accept_any_simulated_root(),
+        false => policy,
+    })
 }
 
 impl Verdict {
     /// What is not a report or a certificate at all was not judged.
-    fn of_refusal(refusal: &Refusal) -> Self {
+    pub(super) fn of_refusal(refusal: &Refusal) -> Self {
         if refusal.is_unreadable() {
             return Self::Undecided { message: refusal.to_string(), hint: None };
         }
         Self::Refused { reason: refusal.into() }
+    }
+
+    /// A question that cannot be decided.
+    #[must_use]
+    pub fn of_error(error: &AttestError) -> Self {
+        Self::Undecided { message: error.to_string(), hint: error.hint().map(str::to_owned) }
     }
 
     /// The exit status of a command line tool: 0 accepted, 1 refused, 2 undecided.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! From the text of a manifest file to a [`ManifestFile`], or the place of the first error.
 
+use super::session::terms;
 use super::values::{
     check_absolute, check_mount, check_variable, no_zero, parse_connect, parse_listen, parse_memory,
 };
@@ -20,6 +21,7 @@ struct RawManifest {
     image: RawImage,
     #[serde(default)]
     grant: RawGrant,
+    session: Option<Spanned<RawSession>>,
     #[serde(default)]
     resources: RawResources,
 }
@@ -74,6 +76,21 @@ struct RawDirectory {
     writable: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawSession {
+    #[serde(default)]
+    pub(super) owners: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) insecure_any_client: bool,
+    #[serde(default)]
+    pub(super) late_arguments: bool,
+    #[serde(default)]
+    pub(super) late_environment: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) secrets: Vec<Spanned<String>>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawResources {
@@ -81,9 +98,9 @@ struct RawResources {
 }
 
 /// A message and the bytes of the text that it is about.
-struct Complaint {
-    message: String,
-    span: Option<Range<usize>>,
+pub(super) struct Complaint {
+    pub(super) message: String,
+    pub(super) span: Option<Range<usize>>,
 }
 
 /// Parses the text of the manifest file `path`.
@@ -110,8 +127,9 @@ fn locate(text: &str, offset: usize) -> (usize, usize) {
 }
 
 fn convert(raw: RawManifest, folder: &Path) -> Result<ManifestFile, Complaint> {
-    let RawManifest { workload: raw_workload, image, grant, resources } = raw;
+    let RawManifest { workload: raw_workload, image, grant, session, resources } = raw;
     let mut workload = workload(raw_workload)?;
+    workload.session = session.map(|session| terms(session, &workload)).transpose()?;
     for directory in grant.directory {
         workload.directories.push(DirectoryGrant {
             host: folder.join(checked(directory.untrusted_plaintext_directory, not_empty)?),
@@ -165,7 +183,7 @@ fn workload(raw: RawWorkload) -> Result<Workload, Complaint> {
 }
 
 /// The value, if `check` accepts it.
-fn checked(
+pub(super) fn checked(
     value: Spanned<String>,
     check: impl FnOnce(&str) -> Result<(), String>,
 ) -> Result<String, Complaint> {
@@ -173,7 +191,7 @@ fn checked(
 }
 
 /// What `parse` makes of the value.
-fn parsed<T>(
+pub(super) fn parsed<T>(
     value: Spanned<String>,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, Complaint> {
@@ -181,7 +199,7 @@ fn parsed<T>(
     parse(value.get_ref()).map_err(|message| Complaint { message, span })
 }
 
-fn parsed_list<T>(
+pub(super) fn parsed_list<T>(
     values: Vec<Spanned<String>>,
     parse: fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, Complaint> {

@@ -60,6 +60,46 @@ fn everything_that_is_written_arrives() {
 }
 
 #[test]
+fn a_session_has_owners_and_says_what_may_be_late() {
+    let key = format!("x25519:{}", "0a".repeat(32));
+    let text = format!(
+        "workload.program = 'a'\n[session]\nowners = ['{key}']\nlate-arguments = true\n\
+         late-environment = ['REGION']\nsecrets = ['db-password', 'tls.key']"
+    );
+    let session = parse(&text).unwrap().workload.measured().session.unwrap();
+    assert_eq!(session.owners, [[10; 32]]);
+    assert!(session.late_arguments && !session.insecure_any_client);
+    assert_eq!(session.late_environment, ["REGION"]);
+    assert_eq!(session.secrets, ["db-password", "tls.key"]);
+
+    let open = parse("workload.program = 'a'\nsession.insecure-any-client = true").unwrap();
+    assert!(open.workload.session.unwrap().insecure_any_client);
+    assert_eq!(parse("workload.program = 'a'").unwrap().workload.session, None);
+}
+
+#[test]
+fn errors_of_sessions_say_where_and_what_is_allowed() {
+    let key = format!("x25519:{}", "0a".repeat(32));
+    let open = "insecure-any-client = true";
+    for (text, line, column, words) in [
+        ("secrets = ['a']".to_owned(), 2, 1, "has owners, or insecure-any-client"),
+        (format!("owners = ['{key}']\n{open}"), 2, 1, "and not both"),
+        ("owners = ['x25519:0a']".to_owned(), 3, 11, "64 hexadecimal digits"),
+        (format!("owners = ['{key}', 'me']"), 3, 86, "`me` is no public key"),
+        (format!("{open}\nsecrets = ['a', 'a']"), 4, 17, "here twice"),
+        (format!("{open}\nsecrets = ['../a']"), 4, 12, "letters, digits"),
+        (format!("{open}\nlate-environment = ['PATH']"), 4, 21, "has a value in the manifest"),
+        (format!("{open}\nlate-environment = ['A=']"), 4, 21, "no name of a variable"),
+        (format!("{open}\nany-client = true"), 4, 1, "`insecure-any-client`"),
+    ] {
+        let text = format!("workload.program = 'a'\n[session]\n{text}");
+        let error = parse(&text).unwrap_err();
+        assert!(error.message.contains(words), "{text}: {error}");
+        assert_eq!((error.line, error.column), (line, column), "{text}: {error}");
+    }
+}
+
+#[test]
 fn little_is_needed() {
     let file = parse("workload.program = 'sh'").unwrap();
     assert_eq!(file.root, None);

@@ -160,6 +160,7 @@ impl Package {
                 .collect(),
             listens: manifest.listens.iter().map(|granted| bindings.listen(granted.port)).collect(),
             memory_max: manifest.memory_max,
+            session: manifest.session.clone(),
         };
         // Whoever writes records in another way would be measured as something else than he runs.
         if workload.measured() != *manifest {

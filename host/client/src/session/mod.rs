@@ -8,6 +8,7 @@
 //! The enclave is not trusted here either: a message that does not parse, a ticket used twice, an
 //! index out of range end the session with a sentence that says so, or refuse the one request.
 
+mod attach;
 mod console;
 mod control;
 mod errors;
@@ -15,10 +16,12 @@ mod files;
 mod link;
 mod serve;
 mod sockets;
+mod stream;
 
 #[cfg(test)]
 mod tests;
 
+pub use attach::{AttachAddress, AttachListener};
 pub use console::{Console, ConsolePipes};
 pub use control::{Controller, SignalForwarder};
 pub use files::DirectoryAccess;
@@ -41,6 +44,8 @@ pub struct Services {
     pub connects: Vec<ConnectAccess>,
     /// Addresses to listen on.
     pub listens: Vec<ListenAccess>,
+    /// Where clients of an attested session come to.
+    pub attach: Option<AttachListener>,
 }
 
 /// How the program ended.

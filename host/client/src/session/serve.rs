@@ -60,12 +60,12 @@ impl Server {
         for end in [&wake, &waker] {
             end.set_nonblocking(true).map_err(LaunchError::io("make a socket pair"))?;
         }
-        let Services { image, directories, connects, listens } = services;
+        let Services { image, directories, connects, listens, attach } = services;
         Ok(Self {
             began,
             controller: Controller::new(sender.clone(), copy()?),
             files: Files::open(&directories)?,
-            sockets: Sockets::new(sender.clone(), connects, listens, waker),
+            sockets: Sockets::new(sender.clone(), connects, listens, attach, waker),
             receiver: Receiver::new(stream),
             sender,
             image,
@@ -306,6 +306,7 @@ fn answering(ask: &Ask<'_>) -> Answering {
         | Ask::Socket(
             SocketAsk::Connect { .. }
             | SocketAsk::Listen { .. }
+            | SocketAsk::Attach { .. }
             | SocketAsk::Accept { .. }
             | SocketAsk::Receive { .. },
         ) => Answering::Always,

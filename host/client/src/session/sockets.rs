@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
-//! Granted sockets: outgoing connections to listed hosts and ports, listening on listed addresses.
+//! Granted sockets: outgoing connections to listed hosts and ports, listening on listed addresses;
+//! and the connections of those who come for an attested session.
 //!
 //! All sockets are non-blocking; an operation that cannot be carried out at once waits in its
 //! handle's queue until the session's poll loop finds the socket ready. Only resolving a name and
 //! connecting take a thread.
 
+use super::attach::AttachListener;
 use super::errors::host_error;
 use super::link::Sender;
+use super::stream::{Listener, Stream, wire_address};
 use rustix::event::PollFlags;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ const HANDLES_MAX: usize = 900;
 /// Most connects that may be under way.
 const CONNECTS_MAX: usize = 64;
 /// Longest wait for a peer to accept.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A host and port that the program may connect to. Plaintext and untrusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(super) struct Sockets {
     sender: Sender,
     connects: Vec<ConnectAccess>,
     listens: Vec<ListenAccess>,
+    /// Given away when the enclave asks for it.
+    attach: Option<AttachListener>,
     handles: BTreeMap<u32, Handle>,
     next: u32,
     connecting: usize,
@@ -67,8 +72,8 @@ struct Connected {
 
 #[derive(Debug)]
 enum Handle {
-    Listener { socket: TcpListener, accepts: VecDeque<u64> },
-    Stream { socket: TcpStream, receives: VecDeque<Receive>, sends: VecDeque<Send> },
+    Listener { socket: Listener, accepts: VecDeque<u64> },
+    Stream { socket: Stream, receives: VecDeque<Receive>, sends: VecDeque<Send> },
 }
 
 #[derive(Debug)]
@@ -88,12 +93,14 @@ impl Sockets {
         sender: Sender,
         connects: Vec<ConnectAccess>,
         listens: Vec<ListenAccess>,
+        attach: Option<AttachListener>,
         wake: UnixStream,
     ) -> Self {
         Self {
             sender,
             connects,
             listens,
+            attach,
             handles: BTreeMap::new(),
             next: 1,
             connecting: 0,
@@ -107,6 +114,7 @@ impl Sockets {
         let refused = match *ask {
             SocketAsk::Connect { grant } => self.connect(ticket, grant),
             SocketAsk::Listen { grant, backlog } => self.listen(ticket, grant, backlog),
+            SocketAsk::Attach { .. } => self.attach(ticket),
             SocketAsk::Accept { handle } => self.queue(handle, |handle| match handle {
                 Handle::Listener { accepts, .. } => {
                     accepts.push_back(ticket);
@@ -185,7 +193,7 @@ impl Sockets {
             self.connecting = self.connecting.saturating_sub(1);
             let outcome = result.and_then(|socket| {
                 let address = socket.local_addr().map_err(|error| host_error(&error))?;
-                Ok((self.add_stream(socket)?, wire_address(address)))
+                Ok((self.add_stream(Stream::Tcp(socket))?, wire_address(address)))
             });
             let answer = outcome.map(|(handle, address)| Answer::Handle(handle, address));
             self.sender.reply(ticket, answer);
@@ -199,14 +207,22 @@ impl Sockets {
         rustix::net::listen(&socket, i32::from(backlog)).map_err(|error| failed(error.into()))?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
+        let socket = Listener::Granted(socket);
         let handle = self.add(Handle::Listener { socket, accepts: VecDeque::new() })?;
         self.sender.reply(ticket, Ok(Answer::Handle(handle, wire_address(address))));
         Ok(())
     }
 
-    fn add_stream(&mut self, socket: TcpStream) -> Result<u32, HostError> {
-        let prepared = socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true));
-        prepared.map_err(|error| host_error(&error))?;
+    /// The system's own backlog will do: the socket listens since before the enclave was there.
+    fn attach(&mut self, ticket: u64) -> Result<(), HostError> {
+        let socket = Listener::Attach(self.attach.take().ok_or(HostError::Unsupported)?);
+        let handle = self.add(Handle::Listener { socket, accepts: VecDeque::new() })?;
+        self.sender.reply(ticket, Ok(Answer::Handle(handle, Address::V4([0; 4], 0))));
+        Ok(())
+    }
+
+    fn add_stream(&mut self, socket: Stream) -> Result<u32, HostError> {
+        socket.prepare().map_err(|error| host_error(&error))?;
         self.add(Handle::Stream { socket, receives: VecDeque::new(), sends: VecDeque::new() })
     }
 
@@ -269,17 +285,16 @@ impl Sockets {
             None => {}
         }
         for (ticket, result) in accepted {
-            let outcome = result.and_then(|(socket, peer)| {
-                Ok(Answer::Accepted(self.add_stream(socket)?, wire_address(peer)))
-            });
+            let outcome = result
+                .and_then(|(socket, peer)| Ok(Answer::Accepted(self.add_stream(socket)?, peer)));
             self.sender.reply(ticket, outcome);
         }
     }
 }
 
-type AcceptResult = (u64, Result<(TcpStream, SocketAddr), HostError>);
+type AcceptResult = (u64, Result<(Stream, Address), HostError>);
 
-fn accept(socket: &TcpListener, accepts: &mut VecDeque<u64>, accepted: &mut Vec<AcceptResult>) {
+fn accept(socket: &Listener, accepts: &mut VecDeque<u64>, accepted: &mut Vec<AcceptResult>) {
     while let Some(ticket) = accepts.front().copied() {
         match socket.accept() {
             Err(error) if must_wait(&error) => return,
@@ -289,7 +304,7 @@ fn accept(socket: &TcpListener, accepts: &mut VecDeque<u64>, accepted: &mut Vec<
     }
 }
 
-fn receive(mut socket: &TcpStream, receives: &mut VecDeque<Receive>, sender: &Sender) {
+fn receive(mut socket: &Stream, receives: &mut VecDeque<Receive>, sender: &Sender) {
     while let Some(Receive { ticket, max }) = receives.front() {
         let mut bytes = vec![0; *max];
         match socket.read(&mut bytes) {
@@ -304,10 +319,10 @@ fn receive(mut socket: &TcpStream, receives: &mut VecDeque<Receive>, sender: &Se
     }
 }
 
-fn send(mut socket: &TcpStream, sends: &mut VecDeque<Send>, sender: &Sender) {
+fn send(mut socket: &Stream, sends: &mut VecDeque<Send>, sender: &Sender) {
     while let Some(next) = sends.front_mut() {
         let (ticket, result) = match next {
-            Send::Finish { ticket } => (*ticket, socket.shutdown(Shutdown::Write)),
+            Send::Finish { ticket } => (*ticket, socket.finish()),
             Send::Bytes { ticket, bytes, sent } => {
                 let rest = bytes.get(*sent..).unwrap_or_default();
                 match socket.write(rest) {
@@ -345,11 +360,4 @@ fn connect(access: &ConnectAccess) -> Result<TcpStream, HostError> {
         }
     }
     outcome
-}
-
-fn wire_address(address: SocketAddr) -> Address {
-    match address.ip() {
-        IpAddr::V4(ip) => Address::V4(ip.octets(), address.port()),
-        IpAddr::V6(ip) => Address::V6(ip.octets(), address.port()),
-    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Sessions with a scripted enclave at the other end of a socket pair. No QEMU.
 
+mod attach;
 mod basics;
 mod files;
 mod hostile;

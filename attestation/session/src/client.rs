@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT
+//! The client's side.
+
+use crate::channel::{Channel, Handshake, Role, parse};
+use crate::message::{NoEvidence, PIECE_MAX, Refusal, ToClient, ToEnclave};
+use crate::{
+    KERNEL_VMPL, KEY_LEN, NONCE_LEN, SECRET_LEN_MAX, SecretKey, SessionError, report_data,
+};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use strongroom_evidence::{Malformed, Report, Vmpl};
+
+/// Nonce and key were sent.
+#[derive(Debug)]
+pub struct Hello {
+    handshake: Handshake,
+    nonce: [u8; NONCE_LEN],
+}
+
+/// The channel is there. Who is at its other end is not known.
+#[derive(Debug)]
+pub struct Unproven {
+    channel: Channel,
+    report_data: [u8; 64],
+}
+
+/// Evidence has come, and nobody has looked at it.
+#[derive(Debug)]
+pub struct Presented {
+    channel: Channel,
+    report_data: [u8; 64],
+    evidence: Evidence,
+}
+
+/// The evidence is good: secrets can be sent.
+#[derive(Debug)]
+pub struct Verified(Channel);
+
+/// All was sent.
+#[derive(Debug)]
+pub struct Expecting(Channel);
+
+/// What the other side sent about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// A report, as it came.
+    pub report: Vec<u8>,
+    /// The host's table of certificates; may be empty.
+    pub certificates: Vec<u8>,
+}
+
+/// Why there is no evidence to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotPresented {
+    /// The enclave says that it has none.
+    NoEvidence(NoEvidence),
+    /// The session is over.
+    Session(SessionError),
+}
+
+/// Why evidence was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotVerified<E> {
+    /// No report.
+    Unreadable(Malformed),
+    /// The report was not asked for by a kernel: a program, or the host, may have made it.
+    PrivilegeLevel {
+        /// The level in the report.
+        found: Vmpl,
+    },
+    /// The report is not about this session: of another session, nonce or enclave.
+    ReportData {
+        /// What this session's evidence repeats.
+        expected: Box<[u8; 64]>,
+        /// What the report repeats.
+        found: Box<[u8; 64]>,
+    },
+    /// The caller's check refused.
+    Check(E),
+}
+
+/// What the enclave says after all was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The program has what was sent.
+    Started,
+    /// The program ended with this status.
+    Exited(u8),
+    /// The enclave did not accept what was sent.
+    Refused(Refusal),
+    /// Nothing follows.
+    Closed,
+}
+
+impl Hello {
+    /// With the owner's key, or a fresh one, and with nonce and ephemeral key from a generator for
+    /// cryptography; returns the bytes to send first.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`], which does not happen.
+    pub fn new(
+        key: &SecretKey,
+        nonce: [u8; NONCE_LEN],
+        ephemeral: [u8; KEY_LEN],
+    ) -> Result<(Self, Vec<u8>), SessionError> {
+        let mut handshake = Handshake::new(Role::Client, key.bytes(), ephemeral)?;
+        let hello = handshake.write(&nonce)?;
+        Ok((Self { handshake, nonce }, hello))
+    }
+
+    /// Takes the first frame; the answer is to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Handshake`] for what is not this handshake's.
+    pub fn receive(mut self, frame: &[u8]) -> Result<(Unproven, Vec<u8>), SessionError> {
+        let [] = self.handshake.read(frame)?;
+        let last = self.handshake.write(&[])?;
+        let channel = self.handshake.finish()?;
+        let report_data = report_data(&self.nonce, &channel.hash);
+        Ok((Unproven { channel, report_data }, last))
+    }
+}
+
+impl Unproven {
+    /// Takes the frame with the evidence.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPresented`]: the enclave has none, or it is not the enclave that speaks.
+    pub fn receive(mut self, frame: &[u8]) -> Result<Presented, NotPresented> {
+        let plain = self.channel.open(frame).map_err(NotPresented::Session)?;
+        match parse(&plain).map_err(NotPresented::Session)? {
+            ToClient::SnpReport { report, certificates } => Ok(Presented {
+                channel: self.channel,
+                report_data: self.report_data,
+                evidence: Evidence { report: report.into(), certificates: certificates.into() },
+            }),
+            ToClient::NoEvidence(reason) => Err(NotPresented::NoEvidence(reason)),
+            ToClient::Refused(_)
+            | ToClient::Started
+            | ToClient::Exited { .. }
+            | ToClient::Close => Err(NotPresented::Session(SessionError::OutOfOrder)),
+        }
+    }
+}
+
+impl Presented {
+    /// The report data that this session's evidence has to have.
+    #[must_use]
+    pub const fn report_data(&self) -> &[u8; 64] {
+        &self.report_data
+    }
+
+    /// The evidence, for those who want to keep it.
+    #[must_use]
+    pub const fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// Decides whether to go on: `check` has to find the evidence genuine and good enough, and gets
+    /// the report data that the policy is to ask for. That the report is about this session, and was
+    /// asked for by a kernel, is checked here whatever the policy says.
+    ///
+    /// # Errors
+    ///
+    /// [`NotVerified`], with `check`'s own reason in it.
+    pub fn verify<C, E>(
+        self,
+        check: impl FnOnce(&Evidence, [u8; 64]) -> Result<C, E>,
+    ) -> Result<(Verified, C), NotVerified<E>> {
+        let report = Report::parse(&self.evidence.report).map_err(NotVerified::Unreadable)?;
+        if report.vmpl != Vmpl::Guest(KERNEL_VMPL) {
+            return Err(NotVerified::PrivilegeLevel { found: report.vmpl });
+        }
+        if report.report_data != self.report_data {
+            let (expected, found) = (Box::new(self.report_data), Box::new(report.report_data));
+            return Err(NotVerified::ReportData { expected, found });
+        }
+        let claims = check(&self.evidence, self.report_data).map_err(NotVerified::Check)?;
+        Ok((Verified(self.channel), claims))
+    }
+}
+
+impl Verified {
+    /// An argument behind those of the manifest: bytes to send.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::TooLong`] for one that does not fit into a message.
+    pub fn argument(&mut self, argument: &str) -> Result<Vec<u8>, SessionError> {
+        self.0.seal(&ToEnclave::Argument(argument))
+    }
+
+    /// A variable: bytes to send.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::TooLong`] for one that does not fit into a message.
+    pub fn variable(&mut self, name: &str, value: &str) -> Result<Vec<u8>, SessionError> {
+        self.0.seal(&ToEnclave::Variable { name, value })
+    }
+
+    /// A secret: bytes to send.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::TooLong`] for more than [`SECRET_LEN_MAX`] bytes.
+    pub fn secret(&mut self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, SessionError> {
+        if bytes.len() > SECRET_LEN_MAX {
+            return Err(SessionError::TooLong);
+        }
+        let length = u32::try_from(bytes.len()).map_err(|_| SessionError::TooLong)?;
+        let mut frames = self.0.seal(&ToEnclave::Secret { name, length })?;
+        for piece in bytes.chunks(PIECE_MAX) {
+            frames.extend(self.0.seal(&ToEnclave::Piece(piece))?);
+        }
+        Ok(frames)
+    }
+
+    /// Asks for the program: bytes to send last.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`] after an earlier failure.
+    pub fn start(mut self) -> Result<(Expecting, Vec<u8>), SessionError> {
+        let frame = self.0.seal(&ToEnclave::Start)?;
+        Ok((Expecting(self.0), frame))
+    }
+
+    /// Leaves without a program started: bytes to send last.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`] after an earlier failure.
+    pub fn close(mut self) -> Result<Vec<u8>, SessionError> {
+        self.0.seal(&ToEnclave::Close)
+    }
+}
+
+impl Expecting {
+    /// Takes a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] for what is not the enclave's next message.
+    pub fn receive(&mut self, frame: &[u8]) -> Result<Answer, SessionError> {
+        let plain = self.0.open(frame)?;
+        match parse(&plain)? {
+            ToClient::Started => Ok(Answer::Started),
+            ToClient::Exited { status } => Ok(Answer::Exited(status)),
+            ToClient::Refused(reason) => Ok(Answer::Refused(reason)),
+            ToClient::Close => Ok(Answer::Closed),
+            ToClient::SnpReport { .. } | ToClient::NoEvidence(_) => Err(SessionError::OutOfOrder),
+        }
+    }
+
+    /// Leaves: bytes to send last.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`] after an earlier failure.
+    pub fn close(mut self) -> Result<Vec<u8>, SessionError> {
+        self.0.seal(&ToEnclave::Close)
+    }
+}
+
+impl fmt::Display for NotPresented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEvidence(reason) => write!(f, "the enclave has no evidence: {reason}"),
+            Self::Session(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl core::error::Error for NotPresented {}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+//! Frames over a connection that the host carries, with a time by which they have to come.
+
+use crate::kernel::Kernel;
+use crate::net::Connection;
+use crate::sync::{Alarm, ThreadKey, WaitQueue, Waiter};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::task::Poll;
+use strongroom_session::{Frames, SessionError};
+
+/// Most bytes that are taken from the connection at once.
+const PIECE: usize = 32 * 1024;
+
+/// Why there is no frame.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// The connection has ended.
+    Ended,
+    /// The client took too long.
+    TimedOut,
+    /// What came is not part of a session.
+    Session(SessionError),
+}
+
+/// See the module's text.
+pub(super) struct Pipe {
+    kernel: &'static Kernel,
+    waiter: Waiter,
+    connection: Connection,
+    /// Woken when the connection has something to say.
+    queue: Arc<WaitQueue>,
+    frames: Frames,
+    deadline_ns: u64,
+    alarm: Arc<Wakeup>,
+}
+
+/// Wakes a future when its time has come.
+struct Wakeup {
+    kernel: &'static Kernel,
+    key: ThreadKey,
+}
+
+impl Alarm for Wakeup {
+    fn ring(self: Arc<Self>, _now_ns: u64) {
+        self.kernel.scheduler.wake(self.key);
+    }
+}
+
+impl Pipe {
+    /// For the future `key`, which has this much time.
+    pub(super) fn new(
+        kernel: &'static Kernel,
+        key: ThreadKey,
+        connection: Connection,
+        queue: Arc<WaitQueue>,
+        time_ns: u64,
+    ) -> Self {
+        let mut pipe = Self {
+            kernel,
+            waiter: Waiter::Thread(key),
+            connection,
+            queue,
+            frames: Frames::default(),
+            deadline_ns: 0,
+            alarm: Arc::new(Wakeup { kernel, key }),
+        };
+        pipe.set_time(time_ns);
+        pipe
+    }
+
+    /// From now on there is this much time.
+    pub(super) fn set_time(&mut self, time_ns: u64) {
+        self.deadline_ns = self.kernel.now_ns().saturating_add(time_ns);
+    }
+
+    /// The next frame, of at most `max` bytes.
+    pub(super) async fn receive(&mut self, max: usize) -> Result<Vec<u8>, Lost> {
+        let alarm = Arc::downgrade(&self.alarm);
+        let alarm: Weak<dyn Alarm> = alarm;
+        let timer = self.kernel.timers.set(self.deadline_ns, alarm);
+        let outcome = poll_fn(|_| self.poll(max)).await;
+        self.kernel.timers.cancel(timer);
+        outcome
+    }
+
+    fn poll(&mut self, max: usize) -> Poll<Result<Vec<u8>, Lost>> {
+        // First: what comes between the look and the registration would be missed.
+        self.queue.register(&self.waiter);
+        loop {
+            match self.frames.next(max) {
+                Ok(Some(frame)) => return Poll::Ready(Ok(frame)),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(Lost::Session(error))),
+            }
+            let Some(bytes) = self.connection.incoming.take(PIECE) else { break };
+            if let Err(error) = self.frames.push(&bytes) {
+                return Poll::Ready(Err(Lost::Session(error)));
+            }
+        }
+        if self.kernel.now_ns() >= self.deadline_ns {
+            return Poll::Ready(Err(Lost::TimedOut));
+        }
+        let input = self.connection.incoming.snapshot();
+        // Bytes may have come just before the end: they are looked at first.
+        if (input.ended || input.broken) && !input.readable {
+            return Poll::Ready(Err(Lost::Ended));
+        }
+        Poll::Pending
+    }
+
+    /// Sends. A client that does not take it in is noticed by what it does not send.
+    pub(super) fn send(&self, bytes: Vec<u8>) {
+        self.connection.outgoing.put(bytes);
+    }
+
+    /// Lets a client take in the last words: what it still sends is dropped, for a connection that is
+    /// closed with bytes unread is reset, and the last words may go with it.
+    pub(super) async fn linger(&mut self, time_ns: u64) {
+        self.connection.outgoing.end();
+        self.frames = Frames::default();
+        self.set_time(time_ns);
+        while self.receive(usize::from(u16::MAX)).await.is_ok() {}
+    }
+
+    /// The connection, for whoever goes on with it.
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+}
