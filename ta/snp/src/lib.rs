@@ -31,6 +31,7 @@ pub mod extended;
 pub mod frame_table;
 pub mod link;
 pub mod ranges;
+pub mod sev;
 pub mod start_info;
 pub mod timescale;
 
