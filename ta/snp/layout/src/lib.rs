@@ -153,6 +153,35 @@ impl LaunchPage {
     }
 }
 
+/// What the simulation adds: a page in front of the boot record, in no measured image and unknown
+/// to the release payload, through which an emulated processor exits to its host.
+///
+/// A word is 8 bytes, little-endian. The guest writes the GHCB's register and then the next
+/// number, and rings; the host writes the register as the guest is to find it, and then repeats the
+/// number.
+pub mod simulation {
+    /// The page.
+    pub const MAILBOX: u64 = 0x10_c000;
+    /// Number of the latest exit; the guest's word.
+    pub const EXIT: u64 = 0;
+    /// The GHCB's register, at the exit and afterwards.
+    pub const REGISTER: u64 = 8;
+    /// Number of the latest exit that is done; the host's word.
+    pub const DONE: u64 = 16;
+    /// Where the reverse map table is: a byte for each page of memory, by its number.
+    pub const TABLE: u64 = 24;
+    /// Bytes of the table.
+    pub const TABLE_LEN: u64 = 32;
+
+    /// The port that rings: the second serial port's data register.
+    pub const BELL_PORT: u16 = 0x2f8;
+
+    /// In an entry: the page is the guest's.
+    pub const ASSIGNED: u8 = 1;
+    /// In an entry: the guest has validated the page.
+    pub const VALIDATED: u8 = 2;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
