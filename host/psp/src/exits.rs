@@ -9,7 +9,7 @@ use crate::processor::Status;
 use crate::{GuestMemory, OutOfReach, PAGE_LEN, Page, long, word};
 use std::ops::Range;
 use strongroom_snp_layout::PRIVATE_BIT;
-use strongroom_snp_layout::simulation::ASSIGNED;
+use strongroom_snp_layout::simulation::{ASSIGNED, VALIDATED};
 
 /// A security processor, as its host reaches it.
 pub trait SecurityProcessor {
@@ -80,6 +80,9 @@ const FRAME_MASK: u64 = 0x000f_ffff_ffff_f000;
 const INFO_MASK: u64 = 0xfff;
 const VERSIONS: u64 = 2 << 48 | 1 << 32;
 
+/// All bits of an entry.
+const ENTRY: u8 = ASSIGNED | VALIDATED;
+
 /// An honest host.
 #[derive(Debug)]
 pub struct Host<M, P> {
@@ -92,7 +95,7 @@ pub struct Host<M, P> {
 }
 
 impl<M: GuestMemory, P: SecurityProcessor> Host<M, P> {
-    /// A host of a guest with that memory, whose reverse map table is at `table`, a byte a page.
+    /// A host of a guest with that memory, whose reverse map table is at `table`, two bits a page.
     pub const fn new(memory: M, processor: P, table: Range<u64>) -> Self {
         Self { memory, processor, table, ghcb: None, terminated: None }
     }
@@ -113,31 +116,39 @@ impl<M: GuestMemory, P: SecurityProcessor> Host<M, P> {
     /// # Errors
     /// [`OutOfReach`] for what is no memory.
     pub fn assign(&self, pages: Range<u64>, to_guest: bool) -> Result<(), OutOfReach> {
-        let start = self.entry(pages.start)?;
-        let count = pages.end.saturating_sub(pages.start);
-        self.entry(pages.end.saturating_sub(1))?;
-        let mut entries = vec![0; usize::try_from(count).map_err(|_| OutOfReach)?];
-        self.memory.read(start, &mut entries)?;
-        for entry in &mut entries {
-            if (*entry & ASSIGNED != 0) != to_guest {
-                *entry = if to_guest { ASSIGNED } else { 0 };
+        let start = self.place(pages.start)?;
+        let end = self.place(pages.end.saturating_sub(1))?.saturating_add(1);
+        let length = usize::try_from(end.saturating_sub(start)).map_err(|_| OutOfReach)?;
+        let mut bytes = vec![0; length];
+        self.memory.read(start, &mut bytes)?;
+        for (page, slot) in (pages.start & !3..).step_by(4).zip(&mut bytes) {
+            for (page, shift) in (page..).zip([0, 2, 4, 6]) {
+                let assigned = *slot >> shift & ASSIGNED != 0;
+                if pages.contains(&page) && assigned != to_guest {
+                    let state = if to_guest { ASSIGNED } else { 0 };
+                    *slot = *slot & !(ENTRY << shift) | state << shift;
+                }
             }
         }
-        self.memory.write(start, &entries)
+        self.memory.write(start, &bytes)
     }
 
-    fn entry(&self, page: u64) -> Result<u64, OutOfReach> {
-        let entry = self.table.start.checked_add(page).ok_or(OutOfReach)?;
-        if entry < self.table.end { Ok(entry) } else { Err(OutOfReach) }
+    /// Where the byte with a page's entry is.
+    fn place(&self, page: u64) -> Result<u64, OutOfReach> {
+        let byte = self.table.start.checked_add(page / 4).ok_or(OutOfReach)?;
+        if byte < self.table.end { Ok(byte) } else { Err(OutOfReach) }
+    }
+
+    /// The entry of a page.
+    fn entry(&self, page: u64) -> Result<u8, OutOfReach> {
+        let mut byte = [0];
+        self.memory.read(self.place(page)?, &mut byte)?;
+        Ok(byte[0] >> ((page & 3) << 1) & ENTRY)
     }
 
     /// Whether all pages of a range are the host's.
     fn is_shared(&self, address: u64, length: u64) -> bool {
-        pages(address, length).all(|page| {
-            let mut entry = [ASSIGNED];
-            let read = self.entry(page).and_then(|at| self.memory.read(at, &mut entry));
-            read.is_ok() && entry[0] & ASSIGNED == 0
-        })
+        pages(address, length).all(|page| self.entry(page).is_ok_and(|entry| entry & ASSIGNED == 0))
     }
 
     fn by_register(&mut self, register: u64) -> u64 {

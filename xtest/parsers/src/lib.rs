@@ -13,7 +13,7 @@ pub use mutate::Mutator;
 
 use strongroom_client::package::format::{BLOCK, Index};
 use strongroom_evidence::{CertificateKind, CertificateTable, REPORT_LEN, Report};
-use strongroom_snp_igvm::trampoline;
+use strongroom_snp_igvm::LaunchImage;
 use strongroom_snp_layout::{LaunchPage, PAGE_LEN};
 use strongroom_verifier::{CachedChain, Endorsements, Policy, decode_certificates};
 use strongroom_wire::boot::Record;
@@ -107,12 +107,12 @@ pub fn boot(bytes: &[u8]) {
     }
 }
 
-/// A launch image, as the loader of the tests reads it: as it is, and with length and checksum
+/// A launch image, as the launcher of the simulation reads it: as it is, and with length and checksum
 /// put right, for else nearly every change ends there.
 pub fn igvm(bytes: &[u8]) {
-    let _elf = trampoline::elf(bytes, 1 << 20);
+    let _image = LaunchImage::from_igvm(bytes);
     if let Some(resealed) = resealed(bytes) {
-        let _elf = trampoline::elf(&resealed, 1 << 20);
+        let _image = LaunchImage::from_igvm(&resealed);
     }
 }
 

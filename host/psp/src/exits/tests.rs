@@ -9,7 +9,6 @@
 
 use super::*;
 use std::cell::RefCell;
-use strongroom_snp_layout::simulation::VALIDATED;
 
 /// 64 pages; the table is the last one.
 struct Memory(RefCell<Vec<u8>>);
@@ -59,7 +58,7 @@ type Machine = Host<Memory, Repeater>;
 
 fn machine() -> Machine {
     let memory = Memory(RefCell::new(vec![0; 64 * PAGE_LEN]));
-    let mut host = Host::new(memory, Repeater, TABLE..TABLE + 64);
+    let mut host = Host::new(memory, Repeater, TABLE..TABLE + 16);
     host.assign(8..9, true).unwrap();
     assert_eq!(host.exit(GHCB | 0x12), GHCB | 0x13);
     host
@@ -67,9 +66,7 @@ fn machine() -> Machine {
 
 impl Machine {
     fn state(&self, page: u64) -> u8 {
-        let mut entry = [0];
-        self.memory.read(TABLE + page, &mut entry).unwrap();
-        entry[0]
+        self.entry(page).unwrap()
     }
 
     /// Exits with these fields; returns both words of information and what is valid.
@@ -113,12 +110,13 @@ fn the_register_alone_carries_the_first_requests() {
 #[test]
 fn a_page_that_changes_hands_loses_its_mark() {
     let host = machine();
-    host.memory.write(TABLE + 8, &[ASSIGNED | VALIDATED]).unwrap();
+    host.memory.write(TABLE + 2, &[ASSIGNED | VALIDATED | VALIDATED << 4]).unwrap();
     host.assign(8..9, true).unwrap();
     assert_eq!(host.state(8), ASSIGNED | VALIDATED, "it did not change hands");
     host.assign(8..9, false).unwrap();
     host.assign(8..9, true).unwrap();
     assert_eq!(host.state(8), ASSIGNED);
+    assert_eq!((host.state(9), host.state(10)), (0, VALIDATED), "others keep theirs");
     assert_eq!(host.assign(63..65, true), Err(OutOfReach));
     assert_eq!(host.assign(u64::MAX - 1..u64::MAX, true), Err(OutOfReach));
 }

@@ -7,10 +7,11 @@
 //! - [`pages`]: which pages are validated or shared, so that none is validated twice.
 //! - [`secrets`], [`cpuid`]: the two pages that the security processor fills in at launch.
 //! - [`message`], [`channel`]: sealed messages to the security processor, and their numbers.
-//! - [`question`]: what is asked in them.
+//! - [`question`]: what is asked in them; [`certificates`]: what the host adds.
 //!
 //! Nothing here touches hardware. `machine::sev` does, on hardware and in the simulation alike.
 
+pub mod certificates;
 pub mod channel;
 pub mod cpuid;
 pub mod ghcb;

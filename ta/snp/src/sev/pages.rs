@@ -159,6 +159,20 @@ impl Pages {
         self.shared.iter().any(|own| own.start <= range.start && range.end <= own.end)
     }
 
+    /// The first run of pages in the range that is in none of the books; empty at the range's end
+    /// without any.
+    #[must_use]
+    pub fn next_unknown(&self, range: Range<u64>) -> Range<u64> {
+        let mut start = range.start;
+        let known = || self.private.iter().chain(self.shared.iter());
+        while let Some(covering) = known().find(|own| own.contains(&start)) {
+            start = covering.end;
+        }
+        let next = known().map(|own| own.start).filter(|next| *next >= start).min();
+        let end = next.map_or(range.end, |next| next.min(range.end));
+        start.min(range.end)..end
+    }
+
     fn check(&self, range: &Range<u64>) -> Result<(), BadPages> {
         whole(range)?;
         if self.private.overlaps(range) || self.shared.overlaps(range) {
@@ -344,6 +358,19 @@ mod tests {
         assert_eq!(pages.accept(0x2000..0x3000, &mut machine), Err(BadPages::Twice));
         pages.share_fresh(0x8000..0x9000, &mut machine).unwrap();
         assert_eq!(machine.zeroed.len(), 2, "what was never ours has nothing of ours");
+    }
+
+    #[test]
+    fn what_is_left_is_found() {
+        let (mut pages, mut machine) = (Pages::new(), Machine::default());
+        pages.launched(0x2000..0x4000).unwrap();
+        pages.share_fresh(0x4000..0x5000, &mut machine).unwrap();
+        pages.accept(0x8000..0x9000, &mut machine).unwrap();
+        assert_eq!(pages.next_unknown(0x1000..0x9000), 0x1000..0x2000);
+        assert_eq!(pages.next_unknown(0x2000..0x9000), 0x5000..0x8000);
+        assert_eq!(pages.next_unknown(0x6000..0x7000), 0x6000..0x7000);
+        assert_eq!(pages.next_unknown(0x8000..0x9000), 0x9000..0x9000);
+        assert_eq!(pages.next_unknown(0x3000..0x4800), 0x4800..0x4800);
     }
 
     #[test]
