@@ -251,7 +251,7 @@ fn the_trampoline_holds_the_files_pages() {
     let image = image(&Profile::plain());
     let read = LaunchImage::from_igvm(&image.to_igvm(POLICY, None).unwrap()).unwrap();
     assert_eq!((read.pages(), read.digest()), (image.pages(), image.digest()));
-    let (memory, secrets, cpuid) = ([0x10_0000..1 << 29], [5; 4096], [6; 4096]);
+    let (memory, secrets, cpuid) = (vec![0..0x9_f000, 0x10_0000..1 << 29], [5; 4096], [6; 4096]);
     let filling = trampoline::Filling { memory: &memory, secrets: &secrets, cpuid: &cpuid };
     let elf = trampoline::elf(&read, &filling).unwrap();
     let headers = goblin::elf::Elf::parse(&elf).unwrap().program_headers;
