@@ -439,8 +439,17 @@ static bool run_all(bool forked, bool list, int filter_count, char **filters)
     return failed == 0;
 }
 
+/* Whoever starts the tests may ignore signals: a shell does so for what it runs in the background. */
+static void take_default_signals(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        signal(number, SIG_DFL);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    take_default_signals();
     bool forked = true;
     bool list = false;
     if (argc > 2 && strcmp(argv[1], "--helper") == 0) {

@@ -16,6 +16,7 @@ mod errno;
 mod number;
 
 pub mod arch;
+pub mod sev_guest;
 
 pub use errno::Errno;
 pub use number::{NUMBER_END, Sysno};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use strongroom_south::{
     Clock, Entropy, EntropyFailed, Form, Frame, FrameCounts, Frames, Log, Machine as SouthMachine,
-    OutOfMemory, PAGE_SIZE, PlacedObject, Space as SouthSpace,
+    OutOfMemory, PAGE_SIZE, PlacedObject, SecurityProcessor, Space as SouthSpace,
 };
 
 /// Operations of guests after which a test is taken to hang.
@@ -78,6 +78,7 @@ pub struct Machine {
     placed: OnceLock<Vec<PlacedObject>>,
     /// The placed objects' bytes, by page.
     pub(crate) placed_pages: Mutex<BTreeMap<usize, Vec<u8>>>,
+    security_processor: OnceLock<Box<dyn SecurityProcessor>>,
     log: Mutex<Vec<String>>,
     trace: Mutex<Vec<String>>,
 }
@@ -111,6 +112,7 @@ impl Machine {
             coroutines: Mutex::default(),
             placed: OnceLock::new(),
             placed_pages: Mutex::default(),
+            security_processor: OnceLock::new(),
             log: Mutex::default(),
             trace: Mutex::default(),
         }));
@@ -134,6 +136,16 @@ impl Machine {
         }
         let objects = objects.into_iter().map(|(object, _)| object).collect();
         self.placed.set(objects).expect("objects are placed once");
+    }
+
+    /// Gives it a security processor, before a kernel is booted on it.
+    ///
+    /// # Panics
+    ///
+    /// When it is called twice.
+    pub fn give_security_processor(&self, processor: impl SecurityProcessor + 'static) {
+        let given = self.security_processor.set(Box::new(processor));
+        assert!(given.is_ok(), "a machine has one security processor");
     }
 
     /// Moves the clock on.
@@ -267,6 +279,10 @@ impl SouthMachine for Machine {
 
     fn placed(&self) -> Option<&[PlacedObject]> {
         self.placed.get().map(Vec::as_slice)
+    }
+
+    fn security_processor(&self) -> Option<&dyn SecurityProcessor> {
+        self.security_processor.get().map(Box::as_ref)
     }
 }
 

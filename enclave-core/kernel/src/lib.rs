@@ -12,7 +12,7 @@
 //!
 //! What leads where: [`table`] lists the calls, [`calls`] holds their families, [`memory`] the
 //! address spaces, [`fs`] the files, [`task`] processes and threads, [`signal`] signals, [`exec`]
-//! the loader, [`host`] the requests to the host.
+//! the loader, [`host`] the requests to the host, [`evidence`] those to the security processor.
 #![no_std]
 #![forbid(unsafe_code)]
 #![allow(
@@ -25,6 +25,7 @@
 extern crate alloc;
 
 mod calls;
+mod evidence;
 mod exec;
 mod fs;
 mod host;

@@ -10,7 +10,9 @@ use crate::{Code, Operation, TeeError, error::own};
 /// Asks that a call be cancelled, from any thread.
 ///
 /// Cancelling is a request: a trusted application that masks cancellation goes on, and a call that
-/// is just beginning may not hear it. Ask again until the call has ended.
+/// is just beginning may not hear it. Ask again until the call has ended. A request that reaches the
+/// TEE when the call has just ended there strikes the next call of the same session: the TEE knows
+/// sessions, not calls.
 #[derive(Clone, Debug, Default)]
 pub struct Canceller(Arc<Mutex<State>>);
 

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: MIT
 //! Reports of the simulated machine, from the guest's request to the verifier's verdict.
 //!
-//! The probe asks in the kernel's place; the launcher plays host and security processor; `measure`
+//! The probe asks in the kernel's place, and an unmodified program asks the kernel; the launcher plays host and security processor; `measure`
 //! says from the package alone what the report has to say, and `verify` judges. A second program
 //! plays hosts and security processors that lie.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,6 +27,11 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(120);
 /// What the report is to repeat, 64 bytes in hexadecimal.
 const NONCE: &str = "5eed";
+/// Asks for a report over the nonce, and prints it with its certificates.
+const SCRIPT: &str = "cd /sys/kernel/config/tsm/report && busybox mkdir r && \
+    (busybox printf '\\136\\355'; busybox head -c 62 /dev/zero) > r/inblob && \
+    busybox cat r/outblob r/auxblob";
+const REPORT_LEN: usize = 1184;
 
 /// Makes the checks and counts them.
 pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
@@ -32,6 +43,7 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
     tally.check("another measurement, nonce or root is refused", || tried.is_refused_otherwise());
     tally.check("the security processor refuses and goes on", || tried.goes_on());
     tally.check("derived keys come again, also after a launch", || tried.derives_keys());
+    tally.check("an unmodified program's report is accepted", || tried.serves_programs());
     tally.check("hosts and security processors that lie", || tried.withstands_lies(workspace));
 }
 
@@ -40,6 +52,7 @@ struct Tried<'a> {
     built: &'a Built,
     probe: PathBuf,
     folder: tempfile::TempDir,
+    root: PathBuf,
     answers: BTreeMap<String, String>,
 }
 
@@ -52,21 +65,33 @@ impl<'a> Tried<'a> {
         let probe = workspace.target.join(PAYLOAD_TARGET).join("tool/strongroom-snp-probe");
         let folder = tempfile::tempdir().context("make a folder")?;
         let root = Root::of_set(workspace, Set::Small)?.image(workspace)?;
-        let manifest = format!(
-            "[workload]\nprogram = '/evidence'\narguments = ['{NONCE}']\n[image]\nroot = '{}'\n",
-            root.display()
-        );
-        fs::write(folder.path().join("probe.toml"), manifest)?;
-        let mut tried = Self { built, probe, folder, answers: BTreeMap::new() };
-        let mut pack = tried.strongroom(&["pack"]);
-        pack.arg(tried.path("probe.toml")).arg("-o").arg(tried.path("probe.room"));
-        pack.arg("--kernel").arg(format!("snp-sim={}", tried.probe.display()));
-        process::run_quietly(&mut pack)?;
-        tried.answers = tried.run()?;
-        for name in ["report", "certificates"] {
-            fs::write(tried.path(name), bytes(tried.answer(name)?)?)?;
-        }
+        let mut tried = Self { built, probe, folder, root, answers: BTreeMap::new() };
+        tried.pack("probe", &tried.probe, &["/evidence", NONCE])?;
+        tried.pack("program", built.payload(), &["/bin/busybox", "sh", "-c", SCRIPT])?;
+        tried.answers = tried.ask()?;
+        tried.keep(&bytes(tried.answer("report")?)?, &bytes(tried.answer("certificates")?)?)?;
         Ok(tried)
+    }
+
+    /// Packs a kernel image with what it is to run.
+    fn pack(&self, name: &str, kernel: &Path, command: &[&str]) -> Result<()> {
+        let (program, arguments) = command.split_first().context("a program")?;
+        let manifest = format!(
+            "[workload]\nprogram = '{program}'\narguments = {arguments:?}\n[image]\nroot = '{}'\n",
+            self.root.display()
+        );
+        let file = self.path(&format!("{name}.toml"));
+        fs::write(&file, manifest)?;
+        let mut pack = self.strongroom(&["pack"]);
+        pack.arg(file).arg("-o").arg(self.path(&format!("{name}.room")));
+        pack.arg("--kernel").arg(format!("snp-sim={}", kernel.display()));
+        process::run_quietly(&mut pack).map(|_| ())
+    }
+
+    /// Where `verify` looks for evidence.
+    fn keep(&self, report: &[u8], certificates: &[u8]) -> Result<()> {
+        fs::write(self.path("report"), report)?;
+        Ok(fs::write(self.path("certificates"), certificates)?)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -80,12 +105,20 @@ impl<'a> Tried<'a> {
         command
     }
 
-    fn run(&self) -> Result<BTreeMap<String, String>> {
+    /// Runs a package; what it printed.
+    fn run(&self, name: &str) -> Result<Vec<u8>> {
         let mut command = self.strongroom(&["run", "--accel", "tcg"]);
-        let finished = process::capture(command.arg(self.path("probe.room")), b"", LIMIT)?;
+        command.arg(self.path(&format!("{name}.room")));
+        let finished = process::capture(&mut command, b"", LIMIT)?;
         let error = String::from_utf8_lossy(&finished.stderr);
         ensure!(finished.status == 0, "status {}: {error}", finished.status);
-        let output = String::from_utf8_lossy(&finished.stdout);
+        Ok(finished.stdout)
+    }
+
+    /// Runs the probe; its answers by their names.
+    fn ask(&self) -> Result<BTreeMap<String, String>> {
+        let output = self.run("probe")?;
+        let output = String::from_utf8_lossy(&output);
         let pairs = output.lines().filter_map(|line| line.split_once(' '));
         Ok(pairs.map(|(name, answer)| (name.to_owned(), answer.to_owned())).collect())
     }
@@ -95,9 +128,9 @@ impl<'a> Tried<'a> {
     }
 
     /// The launch digest, from the package alone.
-    fn measured(&self) -> Result<String> {
+    fn measured(&self, name: &str) -> Result<String> {
         let mut command = self.strongroom(&["measure", "--tee", "snp-sim"]);
-        let output = process::run_quietly(command.arg(self.path("probe.room")))?;
+        let output = process::run_quietly(command.arg(self.path(&format!("{name}.room"))))?;
         let text = String::from_utf8_lossy(&output);
         let digest = text.split_whitespace().find(|word| word.len() == 96);
         digest.map(str::to_owned).with_context(|| format!("no launch digest: {text}"))
@@ -121,14 +154,14 @@ impl<'a> Tried<'a> {
     }
 
     fn is_accepted(&self) -> Result<()> {
-        let (status, text) = self.verify(&self.measured()?, NONCE, true)?;
+        let (status, text) = self.verify(&self.measured("probe")?, NONCE, true)?;
         ensure!(status == 0, "status {status}: {text}");
         ensure!(text.to_lowercase().contains("simulated"), "it does not say what it is: {text}");
         Ok(())
     }
 
     fn is_refused_otherwise(&self) -> Result<()> {
-        let digest = self.measured()?;
+        let digest = self.measured("probe")?;
         let other = digest.replace(['0', '1'], "2");
         for (digest, nonce, simulated) in
             [(other.as_str(), NONCE, true), (&digest, "5eee", true), (&digest, NONCE, false)]
@@ -152,9 +185,22 @@ impl<'a> Tried<'a> {
         let key = self.answer("key")?;
         ensure!(bytes(key)?.len() == 32 && key == self.answer("key-again")?, "{key}");
         ensure!(key != self.answer("key-measured")?, "the measurement was not mixed in");
-        let again = self.run()?;
+        let again = self.ask()?;
         ensure!(again.get("key").map(String::as_str) == Some(key), "another key");
         ensure!(again.get("report") != self.answers.get("report"), "the same guest twice");
+        Ok(())
+    }
+
+    /// By way of the file system that Linux has for it. The last of the checks that keep evidence.
+    fn serves_programs(&self) -> Result<()> {
+        let output = self.run("program")?;
+        let (report, certificates) =
+            output.split_at_checked(REPORT_LEN).context("no report and certificates")?;
+        self.keep(report, certificates)?;
+        let (status, text) = self.verify(&self.measured("program")?, NONCE, true)?;
+        ensure!(status == 0, "status {status}: {text}");
+        let (status, text) = self.verify(&self.measured("probe")?, NONCE, true)?;
+        ensure!(status == 1, "it speaks for the probe: {text}");
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::{
@@ -172,6 +172,11 @@ impl Laboratory {
                 Command::new("cp").arg("-p").arg(workspace.root.join(&file)).arg(&to),
             )?;
         }
+        // What an earlier run built last was a mutant: these have to be built again.
+        for mutant in read(workspace, &[])? {
+            let file = copy.root.join(&mutant.file);
+            fs::write(&file, fs::read(&file)?)?;
+        }
         let named = |program: &Program| {
             mutants.iter().any(|mutant| {
                 matches!(&mutant.guard, Guard::Program { program: name, .. } if *name == program.name)
@@ -220,14 +225,19 @@ impl Laboratory {
     fn ask_unit(&self, package: &str, test: Option<&str>) -> Result<Verdict> {
         let command = || {
             let mut command = self.in_copy(cargo(&self.copy));
-            command.args(["test", "--quiet", "--package", package, "--lib"]);
+            command.args(["test", "--quiet", "--package", package, "--lib", "--tests"]);
             command
         };
         if let Some(why) = build_error(command().arg("--no-run"))? {
             return Ok(Verdict::DoesNotBuild(why));
         }
         let finished = process::capture(command().args(test), b"", LIMIT)?;
-        Ok(if finished.status == 0 { Verdict::Fine } else { Verdict::Noticed })
+        if finished.status != 0 {
+            return Ok(Verdict::Noticed);
+        }
+        let ran = tests_passed(&String::from_utf8_lossy(&finished.stdout));
+        ensure!(ran > 0, "no test of {package} is called {}", test.unwrap_or("anything"));
+        Ok(Verdict::Fine)
     }
 
     fn ask_program(&self, program: &Program, image: &Path, cases: &[String]) -> Result<Verdict> {
@@ -266,6 +276,12 @@ fn build_error(command: &mut Command) -> Result<Option<String>> {
     Ok(failed.then(|| super::cases::last_lines("compiler", &finished.stderr)))
 }
 
+/// How many tests passed, by the summaries of `cargo test`, one a test binary.
+fn tests_passed(output: &str) -> usize {
+    let summaries = output.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+    summaries.filter_map(|rest| rest.split(' ').next()?.parse::<usize>().ok()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +299,14 @@ mod tests {
         let program = mutant("{ program = \"p\", cases = [\"c\"] }").guard;
         assert_eq!(program.shown(), "p c");
         assert!(toml::from_str::<Table>(&format!("{ONE}guard = {{ case = \"c\" }}\n")).is_err());
+    }
+
+    #[test]
+    fn a_guard_that_runs_nothing_is_told_from_one_that_passes() {
+        let none = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored\n";
+        let some = "running 2 tests\n..\ntest result: ok. 2 passed; 0 failed; 0 ignored\n";
+        assert_eq!(tests_passed(none), 0);
+        assert_eq!(tests_passed(&[none, some, some].concat()), 4);
     }
 
     #[test]

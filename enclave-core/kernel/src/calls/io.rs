@@ -21,7 +21,11 @@ pub(crate) const CALLS: &[Row] = &[
     row!(Preadv2, preadv2(6), Partial("flags other than RWF_HIPRI and RWF_NOWAIT are refused")),
     row!(Pwritev2, pwritev2(6), Partial("flags other than RWF_*SYNC and RWF_HIPRI are refused")),
     row!(Lseek, lseek(3), Full),
-    row!(Ioctl, ioctl(3), Partial("what terminals, pipes and sockets commonly need")),
+    row!(
+        Ioctl,
+        ioctl(3),
+        Partial("what terminals, pipes and sockets commonly need, and /dev/sev-guest")
+    ),
     row!(Fsync, fsync(1), Full),
     row!(Fdatasync, fsync(1), Full),
     row!(Sync, sync(0), Full),

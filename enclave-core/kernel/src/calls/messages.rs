@@ -30,7 +30,13 @@ pub(crate) const CALLS: &[Row] = &[
              collected"
         )
     ),
-    row!(Recvmsg, recvmsg(3), Partial("SCM_RIGHTS and SCM_CREDENTIALS; no timestamps, no PKTINFO")),
+    row!(
+        Recvmsg,
+        recvmsg(3),
+        Partial(
+            "SCM_RIGHTS and SCM_CREDENTIALS; nothing about packets: no timestamps, PKTINFO, hop limits"
+        )
+    ),
     row!(
         Sendmmsg,
         sendmmsg(4),
@@ -39,7 +45,9 @@ pub(crate) const CALLS: &[Row] = &[
     row!(
         Recvmmsg,
         recvmmsg(5),
-        Partial("SCM_RIGHTS and SCM_CREDENTIALS; no timestamps, no PKTINFO")
+        Partial(
+            "SCM_RIGHTS and SCM_CREDENTIALS; nothing about packets: no timestamps, PKTINFO, hop limits"
+        )
     ),
 ];
 

@@ -3,9 +3,10 @@
 //!
 //! descriptor → [`OpenFile`] (offset, flags) → [`File`] (behaviour), and by name: [`Place`] (a mount
 //! and an [`Inode`]), found by [`walk`]. [`memory_fs`] is the writable tree, whose contents may be
-//! backed by the measured [`image`]; [`host_fs`], [`proc_fs`], [`sys_fs`] and
+//! backed by the measured [`image`]; [`host_fs`], [`proc_fs`], [`sys_fs`], [`config_fs`] and
 //! [`devices`] are the others.
 
+mod config_fs;
 mod descriptors;
 mod file;
 mod inode;

@@ -10,7 +10,7 @@
 use crate::fs::devices::{self, pseudo_terminals};
 use crate::fs::memory_fs::{MemoryFs, Node};
 use crate::fs::{
-    Follow, Inode, Kind, Make, Mount, NodeKind, Place, host_fs, proc_fs, sys_fs, walk,
+    Follow, Inode, Kind, Make, Mount, NodeKind, Place, config_fs, host_fs, proc_fs, sys_fs, walk,
 };
 use crate::kernel::Kernel;
 use crate::outcome::{Stop, SysResult};
@@ -36,7 +36,7 @@ pub(crate) fn mount_all(kernel: &'static Kernel) -> SysResult<Place> {
     top.cover("proc", "proc", false, proc_fs::root(kernel))?;
     top.cover("sys", "sysfs", true, sys_fs::root(kernel))?;
     let dev = MemoryFs::new(kernel, None);
-    devices::populate(&dev)?;
+    devices::populate(kernel, &dev)?;
     let dev_mount = top.cover("dev", "devtmpfs", false, Arc::clone(&dev) as Arc<dyn Inode>)?;
     let below = Top { kernel, mount: &dev_mount, root: &dev };
     below.cover("pts", "devpts", false, pseudo_terminals(kernel))?;
@@ -93,6 +93,7 @@ pub(crate) fn mount_late(by: &Thread) -> SysResult<()> {
             Err(stop) => return Err(stop),
         }
     }
+    mount_config_fs(by, &root)?;
     let grants = by.kernel.manifest.directories.iter();
     for (grant, index) in grants.zip(0..=u16::MAX) {
         let mounts = by.kernel.mounts.all();
@@ -108,6 +109,27 @@ pub(crate) fn mount_late(by: &Thread) -> SysResult<()> {
             read_only: !grant.writable,
         });
     }
+    Ok(())
+}
+
+/// Mounts what a machine with a security processor has in `/sys`, once.
+fn mount_config_fs(by: &Thread, root: &Place) -> SysResult<()> {
+    const AT: &str = "/sys/kernel/config";
+    if by.kernel.mounts.all().iter().any(|mount| *mount.at == *AT.as_bytes()) {
+        return Ok(());
+    }
+    let Some(config) = config_fs::root(by.kernel) else { return Ok(()) };
+    let mut point = root.clone();
+    for name in ["sys", "kernel", "config"] {
+        point = walk(by, &point, name.as_bytes(), Follow::Yes)?;
+    }
+    by.kernel.mounts.add(Mount {
+        root: config,
+        covers: Some(point),
+        kind: "configfs",
+        at: AT.as_bytes().into(),
+        read_only: false,
+    });
     Ok(())
 }
 

@@ -57,15 +57,15 @@ const NODES: &[Entry] = &[
     Entry::constant("possible", "0\n"),
 ];
 
-const KERNEL: &[Entry] = &[Entry::directory(
-    "mm",
-    &[&[Entry::directory(
-        "transparent_hugepage",
-        &[&[
-            Entry::constant("defrag", "always defer defer+madvise madvise [never]\n"),
-            Entry::constant("enabled", "always madvise [never]\n"),
-            Entry::constant("hpage_pmd_size", "2097152\n"),
-            Entry::constant("shmem_enabled", "always within_size advise [never] deny force\n"),
-        ]],
-    )]],
-)];
+const KERNEL: &[Entry] = &[
+    // Where `config_fs` is mounted.
+    Entry::directory("config", &[]),
+    Entry::directory("mm", &[&[Entry::directory("transparent_hugepage", &[HUGE_PAGES])]]),
+];
+
+const HUGE_PAGES: &[Entry] = &[
+    Entry::constant("defrag", "always defer defer+madvise madvise [never]\n"),
+    Entry::constant("enabled", "always madvise [never]\n"),
+    Entry::constant("hpage_pmd_size", "2097152\n"),
+    Entry::constant("shmem_enabled", "always within_size advise [never] deny force\n"),
+];

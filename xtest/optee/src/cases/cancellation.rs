@@ -107,7 +107,12 @@ fn after(checks: &mut Checks) -> Result<(), Stop> {
 fn afterwards(checks: &mut Checks) -> Result<(), Stop> {
     let session = Tee::connect()?.open(ta::OS_TEST)?;
     checks.fails(cancelled(&session, &Canceller::new(), LONG_MS), Code::Cancel);
-    checks.succeeds(session.invoke(ta::OS_TEST_WAIT, &mut ta::numbers(10, 0)));
+    // A request that reached the TEE when the call had just ended there strikes the next call.
+    let next = || session.invoke(ta::OS_TEST_WAIT, &mut ta::numbers(10, 0));
+    if let Err(error) = next() {
+        checks.equal(error.code, Code::Cancel);
+        checks.succeeds(next());
+    }
     let canceller = Canceller::new();
     checks.fails(cancelled(&session, &canceller, LONG_MS), Code::Cancel);
     Ok(())

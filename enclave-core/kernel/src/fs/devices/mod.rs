@@ -3,12 +3,15 @@
 
 mod console;
 mod memory;
+mod sev_guest;
 mod terminal;
 
 pub(crate) use console::{Console, console_files};
 pub(crate) use terminal::{Terminals, pseudo_terminals};
 
+use crate::evidence::ForPrograms;
 use crate::fs::{File, Make, NodeKind, OpenFlags, device_number, memory_fs};
+use crate::kernel::Kernel;
 use crate::outcome::SysResult;
 use crate::task::Call;
 use alloc::sync::Arc;
@@ -26,6 +29,10 @@ const NODES: &[(&str, u32, u32, u32)] = &[
     ("ptmx", 5, 2, 0o666),
     ("tty1", 4, 1, 0o620),
 ];
+
+/// The security processor, on machines that have one: a miscellaneous device, whose minor number
+/// is of Linux's dynamic ones.
+const SEV_GUEST: (u32, u32) = (10, 122);
 
 const LINKS: &[(&str, &str)] = &[
     ("fd", "/proc/self/fd"),
@@ -46,6 +53,10 @@ pub(crate) fn open_device(
         (1, 5) => Ok(Arc::new(memory::Zero)),
         (1, 7) => Ok(Arc::new(memory::Full)),
         (1, 8 | 9) => Ok(Arc::new(memory::Random::new(call.kernel))),
+        SEV_GUEST => {
+            let security_processor = ForPrograms::of(call.kernel).ok_or(Errno::ENXIO)?;
+            Ok(Arc::new(sev_guest::SevGuest(security_processor)))
+        }
         (5, 0) => terminal::open_controlling(call),
         (4 | 5, 1) => Ok(console::open_console(call.kernel)),
         (5, 2) => terminal::open_master(call),
@@ -62,8 +73,10 @@ const fn split(device: u64) -> (u32, u32) {
 }
 
 /// Makes the nodes of `/dev`.
-pub(crate) fn populate(directory: &memory_fs::Node) -> SysResult<()> {
-    for (name, major, minor, permissions) in NODES {
+pub(crate) fn populate(kernel: &'static Kernel, directory: &memory_fs::Node) -> SysResult<()> {
+    let (major, minor) = SEV_GUEST;
+    let security = ForPrograms::of(kernel).map(|_| ("sev-guest", major, minor, 0o600));
+    for (name, major, minor, permissions) in NODES.iter().chain(&security) {
         let node = NodeKind::CharacterDevice(device_number(*major, *minor));
         let make = Make { node, permissions: *permissions, uid: 0, gid: 0 };
         directory.place(name.as_bytes(), &make)?;

@@ -96,10 +96,12 @@ impl Apic {
         word & 1 << (TIMER % 32) != 0
     }
 
-    /// Interrupts every so many ticks.
+    /// Interrupts every so many ticks. The count comes first: with what a one-shot of a few ticks
+    /// left there the timer would ring without end in between, and an emulated one that cannot keep
+    /// up with that never lets the processor write again.
     pub(super) fn periodic(&self, ticks: u32) {
-        self.write(TIMER_ENTRY, PERIODIC | u32::from(TIMER));
         self.write(INITIAL_COUNT, ticks);
+        self.write(TIMER_ENTRY, PERIODIC | u32::from(TIMER));
     }
 
     /// Interrupts once.

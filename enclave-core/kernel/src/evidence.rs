@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+//! What programs may ask the security processor for.
+//!
+//! A program chooses all the data of its report. What tells its evidence from the kernel's is the
+//! privilege level in it: programs get [`PROGRAM_LEVEL`], whatever they are inside, and no other.
+//! The same holds for keys, so that a program can never have one that the kernel seals with.
+
+use crate::kernel::Kernel;
+use alloc::vec::Vec;
+use strongroom_abi::sev_guest::SEV_RET_INVALID_PARAM;
+use strongroom_south::{
+    DERIVED_KEY_LEN, KeyRequest, Report, ReportRequest, SecurityError, SecurityProcessor,
+};
+
+/// The privilege level (VMPL) in evidence and keys of programs: what Linux's programs ask for when
+/// nobody tells them otherwise.
+pub(crate) const PROGRAM_LEVEL: u32 = 0;
+/// The highest level that there is.
+pub(crate) const LEVEL_MAX: u32 = 3;
+/// Most bytes of certificates that a program sees, as on Linux (`SEV_FW_BLOB_MAX_SIZE`).
+pub(crate) const CERTIFICATES_MAX: usize = 16 << 10;
+
+/// The security processor, as programs reach it.
+#[derive(Clone, Copy)]
+pub(crate) struct ForPrograms(&'static dyn SecurityProcessor);
+
+impl ForPrograms {
+    /// Where the machine has one.
+    pub(crate) fn of(kernel: &'static Kernel) -> Option<Self> {
+        kernel.machine.security_processor().map(Self)
+    }
+
+    /// A report for a program. Other levels are refused as the security processor refuses those
+    /// above the one that asks.
+    pub(crate) fn report(self, request: &ReportRequest) -> Result<Report, SecurityError> {
+        check(request.vmpl)?;
+        let mut report = self.0.report(request)?;
+        report.certificates = within_limit(report.certificates);
+        Ok(report)
+    }
+
+    /// A key for a program.
+    pub(crate) fn derive_key(
+        self,
+        request: &KeyRequest,
+    ) -> Result<[u8; DERIVED_KEY_LEN], SecurityError> {
+        check(request.vmpl)?;
+        self.0.derive_key(request)
+    }
+}
+
+const fn check(level: u32) -> Result<(), SecurityError> {
+    if level == PROGRAM_LEVEL { Ok(()) } else { Err(SecurityError::Refused(SEV_RET_INVALID_PARAM)) }
+}
+
+/// The host made the table: too long is as good as none.
+fn within_limit(certificates: Vec<u8>) -> Vec<u8> {
+    if certificates.len() <= CERTIFICATES_MAX { certificates } else { Vec::new() }
+}
