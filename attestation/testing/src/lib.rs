@@ -2,11 +2,12 @@
 //! For tests of evidence and its verifier; part of no product.
 //!
 //! - [`vectors`]: reports and certificates of real processors, where a machine has them.
-//! - [`authority`]: an authority like AMD's with keys made on the spot, and a chip that signs
-//!   whatever it is given. Nothing signed by it may ever be trusted.
+//! - [`authority`]: the made-up authority of the simulation, here with keys made on the spot, and a
+//!   chip that signs whatever it is given. Nothing signed by it may ever be trusted.
 //! - [`machine`]: such a chip with a guest on it, and a policy that it satisfies.
 #![forbid(unsafe_code)]
 
-pub mod authority;
 pub mod machine;
 pub mod vectors;
+
+pub use strongroom_authority as authority;

@@ -43,7 +43,7 @@ impl Accelerator {
     pub const fn platform(self) -> &'static str {
         match self {
             Self::Kvm => "simulated (QEMU KVM): no memory encryption, no attestation",
-            Self::Tcg => "simulated (QEMU TCG): no memory encryption, no attestation",
+            Self::Tcg => "simulated (QEMU TCG): no memory encryption, simulated attestation",
         }
     }
 }

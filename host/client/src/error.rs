@@ -41,6 +41,12 @@ pub enum LaunchError {
     /// There is a place for clients, and the manifest has no session.
     #[error("the manifest has no session that anybody could attach to")]
     NoSession,
+    /// The image that is measured.
+    #[error(transparent)]
+    Measured(#[from] strongroom_snp_igvm::ImageError),
+    /// The simulated security processor.
+    #[error(transparent)]
+    SecurityProcessor(#[from] strongroom_psp::InstallationError),
     /// QEMU is not installed.
     #[error("cannot start {0}: it is not installed")]
     NoQemu(PathBuf),
@@ -105,7 +111,10 @@ impl LaunchError {
             }
             Self::Interrupted(_) => None,
             Self::Grant { .. } => Some("a directory has to exist before it is granted"),
-            Self::Manifest(_) | Self::Io { .. } => None,
+            Self::Manifest(_)
+            | Self::Measured(_)
+            | Self::SecurityProcessor(_)
+            | Self::Io { .. } => None,
         }
     }
 
@@ -127,6 +136,8 @@ impl LaunchError {
             | Self::Protocol(_)
             | Self::Aborted(_)
             | Self::Grant { .. }
+            | Self::Measured(_)
+            | Self::SecurityProcessor(_)
             | Self::Io { .. } => 125,
         }
     }

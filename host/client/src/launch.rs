@@ -3,18 +3,20 @@
 
 use crate::LaunchError;
 use crate::accelerator::{Accelerator, AcceleratorChoice};
+use crate::guest::{MEMORY_MAX_MIB, SimulatedGuest};
 use crate::image::Image;
-use crate::machine::{Machine, MachineOptions, find_program};
+use crate::machine::{Boot, Machine, MachineOptions, find_program};
 use crate::manifest::Workload;
 use crate::package::{Bindings, Package, Target};
 use crate::session::{AttachListener, Services, Session};
 use crate::words;
 use sha2::{Digest as _, Sha256};
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use strongroom_snp_igvm::{ImageError as LaunchImageError, LaunchImage, Profile};
 use strongroom_wire::boot::{Manifest, Record};
 
 /// Memory of the machine when the workload names none, in MiB.
@@ -67,7 +69,8 @@ impl Launcher {
         Ok(launcher.image(package.image()?).workload(package.workload(bindings)?))
     }
 
-    /// Boots this file in place of the payload that was to be booted.
+    /// Boots this file in place of the payload that was to be booted: a payload, or a measured image
+    /// as `strongroom igvm` makes it, which brings its own boot record.
     #[must_use]
     pub fn payload(mut self, payload: impl Into<PathBuf>) -> Self {
         self.payload = Payload::File(payload.into());
@@ -193,14 +196,9 @@ impl Launcher {
             Some(accelerator) => accelerator,
             None => self.accelerator.settle(&qemu, &self.payload),
         };
-        let options = MachineOptions {
-            qemu,
-            payload: self.payload,
-            accelerator,
-            memory_mib,
-            debug_log: self.debug_log,
-            arguments,
-        };
+        let boot = boot(self.payload, record, accelerator, memory_mib)?;
+        let debug_log = self.debug_log;
+        let options = MachineOptions { qemu, accelerator, memory_mib, debug_log, arguments };
         let services = Services {
             image: Some(image),
             directories: self.workload.directory_accesses(),
@@ -208,9 +206,38 @@ impl Launcher {
             listens: self.workload.listens,
             attach: self.attach,
         };
-        let (machine, stream) = Machine::start(&options, &record)?;
+        let (machine, stream) = Machine::start(&options, boot)?;
         Session::with_machine(stream, services, (machine, accelerator), began)
     }
+}
+
+/// What QEMU starts. Emulation runs measured images, with a security processor beside them; KVM
+/// takes some instructions of theirs for its own: there payloads are loaded as they are. So are
+/// foreign payloads, which cannot be measured, and payloads with more memory than is simulated.
+fn boot(
+    payload: Payload,
+    record: Vec<u8>,
+    accelerator: Accelerator,
+    memory_mib: u64,
+) -> Result<Boot, LaunchError> {
+    if accelerator == Accelerator::Kvm || memory_mib > MEMORY_MAX_MIB {
+        return Ok(Boot::Loaded(payload, record));
+    }
+    let bytes = match payload {
+        Payload::File(path) => fs::read(&path).map_err(LaunchError::io("read the payload"))?,
+        Payload::Bytes(bytes) => bytes,
+    };
+    let image = if LaunchImage::is_igvm(&bytes) {
+        LaunchImage::from_igvm(&bytes)?
+    } else {
+        match LaunchImage::build(&bytes, &record, &Profile::plain()) {
+            Err(LaunchImageError::Payload(_)) => {
+                return Ok(Boot::Loaded(Payload::Bytes(bytes), record));
+            }
+            image => image?,
+        }
+    };
+    Ok(Boot::Measured(Box::new(SimulatedGuest::new(image, memory_mib)?)))
 }
 
 fn no_payload(path: &Path) -> LaunchError {

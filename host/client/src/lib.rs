@@ -36,6 +36,7 @@ mod accelerator;
 pub mod attest;
 mod error;
 mod folders;
+mod guest;
 pub mod image;
 mod launch;
 mod machine;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 //! The QEMU process that plays the machine.
 //!
-//! Nothing of it touches the file system: the boot record is a sealed memory file on QEMU's
-//! standard output, the stream to the enclave a socket on its standard input. It is killed when the
-//! [`Machine`] is dropped, and by the kernel when this process dies in any other way.
+//! Nothing of it touches the file system: kernel image, boot record and guest memory are memory
+//! files, the stream to the enclave is a socket on QEMU's standard input. On its standard output is
+//! the boot record or, for a simulated SNP guest, the socket by which the guest rings. It is killed
+//! when the [`Machine`] is dropped, and by the kernel when this process dies in any other way.
 
 use crate::LaunchError;
 use crate::accelerator::Accelerator;
+use crate::guest::SimulatedGuest;
 use crate::launch::Payload;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
@@ -29,7 +31,6 @@ const LINGER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct MachineOptions {
     pub(crate) qemu: PathBuf,
-    pub(crate) payload: Payload,
     pub(crate) accelerator: Accelerator,
     /// Memory of the machine, in MiB.
     pub(crate) memory_mib: u64,
@@ -39,6 +40,15 @@ pub(crate) struct MachineOptions {
     pub(crate) arguments: Vec<String>,
 }
 
+/// What is started.
+#[derive(Debug)]
+pub(crate) enum Boot {
+    /// A payload that a loader starts, with a boot record beside it.
+    Loaded(Payload, Vec<u8>),
+    /// A measured image.
+    Measured(Box<SimulatedGuest>),
+}
+
 /// A running QEMU.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -46,25 +56,22 @@ pub(crate) struct Machine {
     output: Option<JoinHandle<String>>,
     /// Dropped to end the thread that started the child.
     _keeper: mpsc::Sender<()>,
-    /// A kernel image that is in no file; QEMU opens it by way of this process.
-    _kernel: Option<OwnedFd>,
+    /// Files without a name that QEMU opens by way of this process.
+    _files: Vec<OwnedFd>,
 }
 
 impl Machine {
-    /// Starts QEMU with that boot record; the stream leads to the enclave.
+    /// Starts QEMU; the stream leads to the enclave.
     pub(crate) fn start(
         options: &MachineOptions,
-        boot_record: &[u8],
+        boot: Boot,
     ) -> Result<(Self, UnixStream), LaunchError> {
         let (stream, theirs) = UnixStream::pair().map_err(LaunchError::io("make a socket pair"))?;
-        let record = sealed("boot-record", boot_record);
-        let record = record.map_err(LaunchError::io("make the boot record"))?;
-        let (kernel, payload) =
-            in_file(&options.payload).map_err(LaunchError::io("make the kernel image"))?;
-        let mut command = command(options, &payload);
+        let mut command = command(options);
+        let files = boot.prepare(options, &mut command)?;
+        command.args(&options.arguments);
         command
             .stdin(OwnedFd::from(theirs))
-            .stdout(record)
             .stderr(Stdio::piped())
             // Signals from the terminal are for the program; they go through the session.
             .process_group(0);
@@ -76,7 +83,7 @@ impl Machine {
             }
         })?;
         let output = child.stderr.take().map(|stderr| std::thread::spawn(|| collect(stderr)));
-        Ok((Self { child, output, _keeper: keeper, _kernel: kernel }, stream))
+        Ok((Self { child, output, _keeper: keeper, _files: files }, stream))
     }
 
     /// Says how QEMU ended, after its stream did.
@@ -109,9 +116,59 @@ impl Drop for Machine {
     }
 }
 
-/// The command line. `setpriv` makes the kernel kill QEMU when the thread that started it ends,
+impl Boot {
+    /// Adds what is started to the command line, and its file or socket as standard output. The
+    /// files have to stay open.
+    fn prepare(
+        self,
+        options: &MachineOptions,
+        command: &mut Command,
+    ) -> Result<Vec<OwnedFd>, LaunchError> {
+        match self {
+            Self::Loaded(payload, record) => {
+                let record = sealed("boot-record", &record);
+                let record = record.map_err(LaunchError::io("make the boot record"))?;
+                let (kernel, path) =
+                    in_file(payload).map_err(LaunchError::io("make the kernel image"))?;
+                command.arg("-m").arg(format!("{}M", options.memory_mib));
+                command.args(["-machine", MACHINE]).arg("-kernel").arg(path);
+                command.args(["-initrd", "/proc/self/fd/1"]).stdout(record);
+                Ok(kernel.into_iter().collect())
+            }
+            Self::Measured(mut guest) => {
+                let made = sealed("kernel", &std::mem::take(&mut guest.kernel));
+                let kernel = made.map_err(LaunchError::io("make the kernel image"))?;
+                let memory = guest.memory().try_clone().map(OwnedFd::from);
+                let memory = memory.map_err(LaunchError::io("make guest memory"))?;
+                let size = guest.memory_mib;
+                let (bell, theirs) =
+                    UnixStream::pair().map_err(LaunchError::io("make a socket pair"))?;
+                let path = named(&memory);
+                command.arg("-object").arg(format!(
+                    "memory-backend-file,id=ram,size={size}M,share=on,mem-path={}",
+                    path.display()
+                ));
+                command.arg("-m").arg(format!("{size}M"));
+                command.arg("-machine").arg(format!("{MACHINE},memory-backend=ram"));
+                command.args(["-chardev", "socket,id=bell,fd=1", "-serial", "chardev:bell"]);
+                command.arg("-kernel").arg(named(&kernel)).stdout(OwnedFd::from(theirs));
+                guest.attend(bell).map_err(LaunchError::io("start a thread"))?;
+                Ok(vec![kernel, memory])
+            }
+        }
+    }
+}
+
+/// A descriptor of this process under a name that QEMU can open.
+fn named(file: &OwnedFd) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+}
+
+const MACHINE: &str = "q35,usb=off,vmport=off";
+
+/// The command line, but for what is started. `setpriv` makes the kernel kill QEMU when the thread that started it ends,
 /// however it ends; where it is not installed, only an orderly end stops QEMU.
-fn command(options: &MachineOptions, payload: &Path) -> Command {
+fn command(options: &MachineOptions) -> Command {
     let mut command = match find("setpriv").filter(|path| is_itself(path)) {
         Some(setpriv) if find_program(&options.qemu).is_some() => {
             let mut command = Command::new(setpriv);
@@ -122,11 +179,10 @@ fn command(options: &MachineOptions, payload: &Path) -> Command {
     };
     let own_accelerator = options.arguments.iter().any(|argument| argument == "-accel");
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
-    command.args(["-machine", "q35,usb=off,vmport=off", "-cpu", "max"]);
+    command.args(["-cpu", "max"]);
     if !own_accelerator {
         command.args(["-accel", options.accelerator.name()]);
     }
-    command.arg("-m").arg(format!("{}M", options.memory_mib));
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command.args(["-chardev", "socket,id=ch,fd=0"]);
     command.args(["-device", "virtio-serial-pci,id=vs,disable-legacy=on"]);
@@ -143,20 +199,17 @@ fn command(options: &MachineOptions, payload: &Path) -> Command {
             command.args(["-serial", "none"]);
         }
     }
-    command.arg("-kernel").arg(payload);
-    command.args(["-initrd", "/proc/self/fd/1"]);
-    command.args(&options.arguments);
     command
 }
 
 /// The payload under a name that QEMU can open, for as long as the descriptor is open.
-fn in_file(payload: &Payload) -> io::Result<(Option<OwnedFd>, PathBuf)> {
+fn in_file(payload: Payload) -> io::Result<(Option<OwnedFd>, PathBuf)> {
     match payload {
-        Payload::File(path) => Ok((None, path.clone())),
+        Payload::File(path) => Ok((None, path)),
         Payload::Bytes(bytes) => {
-            let file = sealed("kernel", bytes)?;
-            let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-            Ok((Some(file), path.into()))
+            let file = sealed("kernel", &bytes)?;
+            let path = named(&file);
+            Ok((Some(file), path))
         }
     }
 }

@@ -5,15 +5,15 @@
 //! and are tested on any computer. `machine` is the rest: it boots, implements the traits of
 //! `strongroom-south`, and carries messages between a [`Workload`] and the host.
 //!
-//! Where the parts that need SNP hardware belong:
+//! As an SNP guest:
 //!
-//! - `machine::boot`: a launcher of measured images enters at `boot_launched64`; the pages it leaves
-//!   to us are validated (`PVALIDATE`) where `machine::memory` first takes a range into use, and
-//!   the measured CPUID page replaces the instruction in `machine::cpu::features`.
-//! - `machine::cpu::descriptors`: `#VC` and `#HV` have gates and stacks of their own there.
-//! - `machine::host`: port, MSR and MMIO accesses that end at the host are behind
-//!   `machine::host::port` and `machine::host::register`, so that GHCB exits can take their place.
+//! - [`sev`] has the formats and the books, `machine::sev` what drives them: pages are validated or
+//!   shared when `machine::boot` takes memory into use, the CPUID page replaces the instruction in
+//!   `machine::cpu::features`.
+//! - `machine::host`: port, MSR and MMIO accesses that end at the host are GHCB exits there.
 //! - `machine::host::pool`: the only memory that a host may read, one range, made shared as a whole.
+//! - `#VC` has a gate and a stack in `machine::cpu::descriptors`, and ends the guest: exits that a
+//!   program in user mode meets (CPUID above all) are not emulated yet.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(
     test,
@@ -31,6 +31,7 @@ pub mod extended;
 pub mod frame_table;
 pub mod link;
 pub mod ranges;
+pub mod sev;
 pub mod start_info;
 pub mod timescale;
 

@@ -19,7 +19,12 @@ mod kernel;
 core::arch::global_asm!(include_str!("machine/pvh.s"));
 
 #[cfg(target_os = "none")]
-strongroom_snp::payload_entry!(strongroom_snp::machine::Image::Simulation, kernel::build);
+strongroom_snp::payload_entry!(
+    strongroom_snp::machine::Image::Simulation(
+        strongroom_snp::machine::simulation::illegal_instruction
+    ),
+    kernel::build
+);
 
 #[cfg(not(target_os = "none"))]
 fn main() -> std::process::ExitCode {

@@ -65,6 +65,25 @@ impl Ranges {
         Ok(())
     }
 
+    /// Adds a range; neighbours become one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ranges::insert`].
+    pub fn merge(&mut self, range: Range<u64>) -> Result<(), Refused> {
+        if self.overlaps(&range) {
+            return Err(Refused);
+        }
+        let before = self.iter().find(|own| own.end == range.start);
+        let after = self.iter().find(|own| own.start == range.end);
+        for neighbour in before.iter().chain(&after) {
+            self.remove(neighbour)?;
+        }
+        let start = before.map_or(range.start, |before| before.start);
+        let end = after.map_or(range.end, |after| after.end);
+        self.insert(start..end)
+    }
+
     /// Takes a range out, which may split one of the list in two.
     ///
     /// # Errors
@@ -122,6 +141,20 @@ mod tests {
         assert_eq!(ranges.insert(0..100), Err(Refused));
         assert_eq!(list(&ranges), [0..10, 10..20, 20..30]);
         assert_eq!(ranges.total(), 30);
+    }
+
+    #[test]
+    fn neighbours_become_one() {
+        let mut ranges = Ranges::new();
+        ranges.merge(0..10).unwrap();
+        ranges.merge(20..30).unwrap();
+        ranges.merge(40..50).unwrap();
+        ranges.merge(10..20).unwrap();
+        assert_eq!(list(&ranges), [0..30, 40..50]);
+        assert_eq!(ranges.merge(49..60), Err(Refused));
+        ranges.merge(7..7).unwrap_err();
+        ranges.merge(35..40).unwrap();
+        assert_eq!(list(&ranges), [0..30, 35..50]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct StartInfo {
     pub record: Range<u64>,
     /// Where the record and whatever else the launcher left lies: not to be used as memory.
     pub held: Range<u64>,
+    /// The launch page, where there is one.
+    pub launch: Option<LaunchPage>,
 }
 
 /// Why the start information is of no use.
@@ -74,7 +76,7 @@ pub fn parse(
     }
     let record = record(physical, &header, record_max)?;
     let (memory, occupied) = memory(physical, &header)?;
-    Ok(StartInfo { memory, occupied, held: record.clone(), record })
+    Ok(StartInfo { memory, occupied, held: record.clone(), record, launch: None })
 }
 
 fn record(
@@ -147,7 +149,7 @@ pub fn parse_launched(
         return Err(BadStart::Module);
     }
     let (memory, occupied) = launched_memory(physical, &page)?;
-    Ok(StartInfo { memory, occupied, record, held })
+    Ok(StartInfo { memory, occupied, record, held, launch: Some(page) })
 }
 
 fn launched_memory(

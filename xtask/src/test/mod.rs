@@ -5,6 +5,7 @@ mod case;
 mod cases;
 mod client;
 mod compare;
+mod evidence;
 mod fuzzer;
 mod kvm;
 mod launched;
@@ -51,15 +52,15 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, optee, kvm) or a
-    /// part of the name of a case or test program
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, optee,
+    /// kvm) or a part of the name of a case or test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
 /// Names of the steps, for filters.
 const STEPS: &[&str] =
-    &["fmt", "clippy", "unit", "tidy", "programs", "cases", "launched", "optee", "kvm"];
+    &["fmt", "clippy", "unit", "tidy", "programs", "cases", "launched", "evidence", "optee", "kvm"];
 
 /// Packages that only run in OP-TEE's normal world, or differently there.
 const NORMAL_WORLD: &[&str] =
@@ -85,7 +86,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     check_sources(workspace, options, &tally);
     let wants_kvm = options.wants_kvm();
     let wants_launched = options.wants_step("launched");
-    if wants_kvm || wants_launched || !(programs.is_empty() && cases.is_empty()) {
+    let wants_evidence = options.wants_step("evidence");
+    let wants_images = wants_kvm || wants_launched || wants_evidence;
+    if wants_images || !(programs.is_empty() && cases.is_empty()) {
         let mut built = None;
         tally.check("build", || {
             built = Some(Built::make(workspace)?);
@@ -95,6 +98,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
             run_in_payload(workspace, &built, programs, cases, options.fuzzer_calls(), &tally);
             if wants_launched {
                 launched::check(workspace, &built, &tally);
+            }
+            if wants_evidence {
+                evidence::check(workspace, &built, &tally);
             }
             if wants_kvm {
                 tally.check("payload on KVM in a guest", || kvm::check(workspace, &built));

@@ -31,11 +31,20 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("attestation/evidence", &[]),
+    ("attestation/authority", &["attestation/evidence"]),
     ("attestation/", &["attestation/", "enclave-core/wire"]),
     (
         "host/client",
-        &["attestation/", "enclave-core/abi", "enclave-core/wire", "ta/snp/igvm", "ta/snp/layout"],
+        &[
+            "attestation/",
+            "enclave-core/abi",
+            "enclave-core/wire",
+            "host/psp",
+            "ta/snp/igvm",
+            "ta/snp/layout",
+        ],
     ),
+    ("host/psp", &["attestation/", "ta/snp/layout"]),
     ("host/optee-qemu", &[]),
     (
         "host/cli",
@@ -92,6 +101,7 @@ mod tests {
             ("ta/snp", "enclave-core/kernel"),
             ("host/cli", "host/client"),
             ("host/client", "ta/snp/igvm"),
+            ("host/client", "host/psp"),
             ("examples/hello", "host/client"),
         ] {
             assert_eq!(problems(&[package(from, to)]), Vec::<String>::new(), "{from} -> {to}");
@@ -110,6 +120,8 @@ mod tests {
             ("attestation/verifier", "host/client"),
             ("host/client", "host/cli"),
             ("host/client", "ta/snp"),
+            ("host/psp", "ta/snp"),
+            ("attestation/verifier", "host/psp"),
             ("ta/snp/igvm", "enclave-core/kernel"),
             ("examples/hello", "enclave-core/wire"),
             ("surprise", "xtask"),

@@ -17,7 +17,7 @@ use strongroom_session::client::Hello;
 use strongroom_session::enclave::Waiting;
 use strongroom_session::message::{ToClient, ToEnclave};
 use strongroom_session::{FRAME_MAX, Frames, Gathered, SECRETS_LEN_MAX, SecretKey};
-use strongroom_snp_igvm::trampoline;
+use strongroom_snp_igvm::LaunchImage;
 use strongroom_snp_layout::{LaunchPage, PAGE_LEN};
 use strongroom_verifier::{CachedChain, Endorsements, Policy, decode_certificates};
 use strongroom_wire::Untrusted;
@@ -113,12 +113,12 @@ pub fn boot(bytes: &[u8]) {
     }
 }
 
-/// A launch image, as the loader of the tests reads it: as it is, and with length and checksum
+/// A launch image, as the launcher of the simulation reads it: as it is, and with length and checksum
 /// put right, for else nearly every change ends there.
 pub fn igvm(bytes: &[u8]) {
-    let _elf = trampoline::elf(bytes, 1 << 20);
+    let _image = LaunchImage::from_igvm(bytes);
     if let Some(resealed) = resealed(bytes) {
-        let _elf = trampoline::elf(&resealed, 1 << 20);
+        let _image = LaunchImage::from_igvm(&resealed);
     }
 }
 

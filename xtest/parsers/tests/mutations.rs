@@ -27,7 +27,7 @@ fn each_parser_has_inputs_that_it_takes() {
     let table = corpus("certificate_table").remove(0);
     assert!(strongroom_evidence::CertificateTable::parse(&table).is_ok());
     let image = corpus("igvm").remove(0);
-    assert!(strongroom_snp_igvm::trampoline::elf(&image, 1 << 20).is_ok());
+    assert!(strongroom_snp_igvm::LaunchImage::from_igvm(&image).is_ok());
     assert!(strongroom_wire::boot::Record::decode(&corpus("boot").remove(0)).is_ok());
 }
 

@@ -39,8 +39,8 @@ pub enum PageKind {
 /// All that a launcher loads.
 #[derive(Debug)]
 pub struct LaunchImage {
-    pages: Vec<Page>,
-    save_areas: Vec<Box<SevVmsa>>,
+    pub(crate) pages: Vec<Page>,
+    pub(crate) save_areas: Vec<Box<SevVmsa>>,
 }
 
 impl LaunchImage {

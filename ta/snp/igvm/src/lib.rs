@@ -6,7 +6,8 @@
 //!   loads, in their order; its [`LaunchImage::digest`] is what a report will say.
 //! - [`LaunchImage::to_igvm`]: the same as a file for QEMU 10.1 and later, with an identity block
 //!   that [`Identity`] signs.
-//! - [`trampoline`]: an ELF with a file's pages, which boots without SEV-SNP, for tests.
+//! - [`LaunchImage::from_igvm`]: the image in such a file.
+//! - [`trampoline`]: an ELF with an image's pages, which boots without SEV-SNP, for the simulation.
 //!
 //! Where things lie in guest memory is `strongroom-snp-layout`, which the payload uses too.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod identity;
 mod image;
 mod payload;
 mod profile;
+mod read;
 mod save_area;
 pub mod trampoline;
 

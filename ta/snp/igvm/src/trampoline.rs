@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: MIT
-//! Boots the pages of an IGVM file without SEV-SNP, for tests.
+//! Boots the pages of an image without SEV-SNP, for the simulation.
 //!
-//! [`elf`] plays the host: it places the file's pages, fills in the memory map, and enters the
-//! first processor's state by way of a few instructions, as far as a machine without encryption
-//! can have that state: on page tables of its own, for those of the file mark pages as private.
-//! The result is an ELF with a PVH note, which QEMU starts as a kernel.
+//! [`elf`] plays the host: it places the pages, fills in what a host and its security processor
+//! fill in, and enters the first processor's state by way of a few instructions, as far as a
+//! machine without encryption can have that state: on page tables of its own, for those of the
+//! image mark pages as private. The result is an ELF with a PVH note, which QEMU starts as a kernel.
 
-use crate::ImageError;
-use crate::check::check;
-use crate::file::COMPATIBILITY;
+use crate::{ImageError, LaunchImage, PageKind};
 use igvm::snp_defs::SevVmsa;
-use igvm::{IgvmDirectiveHeader, IgvmFile, IsolationType};
 use igvm_defs::{IGVM_VHS_MEMORY_MAP_ENTRY, MemoryMapEntryType};
 use std::collections::BTreeMap;
+use std::ops::Range;
+use strongroom_snp_layout::simulation::MAILBOX;
 use strongroom_snp_layout::{PAGE, PAGE_LEN, PAYLOAD};
 use zerocopy::IntoBytes as _;
 
 type Pages = BTreeMap<u64, Vec<u8>>;
+
+/// What is not in the image.
+#[derive(Clone, Copy, Debug)]
+pub struct Filling<'a> {
+    /// Memory that the payload is told of.
+    pub memory: &'a [Range<u64>],
+    /// The security processor's keys for the guest.
+    pub secrets: &'a [u8; PAGE_LEN],
+    /// CPUID values.
+    pub cpuid: &'a [u8; PAGE_LEN],
+}
 
 /// Where the instructions are, in front of the payload and behind what the file places there.
 const CODE: u64 = 0x10_8000;
@@ -24,68 +34,57 @@ const CODE: u64 = 0x10_8000;
 const DESCRIPTORS: u64 = CODE + 0x800;
 /// Root table, table of pointers and directory.
 const TABLES: u64 = 0x10_9000;
-/// Where the start information's legacy memory ends.
-const LOW_MEMORY_END: u64 = 0x9_f000;
-
-/// An ELF with the pages of an IGVM file, for a machine with that many bytes of memory below its
-/// devices.
+/// An ELF with the pages of an image.
 ///
 /// # Errors
-/// [`ImageError::Igvm`] for a file that is no image for SNP of this crate's making, or places pages
-/// where the instructions have to be.
-pub fn elf(igvm: &[u8], memory: u64) -> Result<Vec<u8>, ImageError> {
+/// [`ImageError::Igvm`] for an image that places pages where the instructions have to be, and for
+/// more ranges of memory than a map has room for.
+pub fn elf(image: &LaunchImage, filling: &Filling<'_>) -> Result<Vec<u8>, ImageError> {
     let wrong = |reason: &str| ImageError::Igvm(reason.to_owned());
-    check(igvm).map_err(wrong)?;
-    let file = IgvmFile::new_from_binary(igvm, Some(IsolationType::Snp))
-        .map_err(|error| ImageError::Igvm(error.to_string()))?;
-    let (mut pages, state) = place(&file, memory)?;
-    let state = state.ok_or_else(|| wrong("it has no first processor"))?;
-    if pages.range(CODE..PAYLOAD).any(|(address, _)| *address < TABLES.saturating_add(3 * PAGE)) {
+    let mut pages = place(image, filling)?;
+    let state = image.save_areas().first().ok_or_else(|| wrong("it has no first processor"))?;
+    let ours = CODE..MAILBOX.saturating_add(PAGE);
+    if pages.range(ours.start..PAYLOAD).any(|(address, _)| ours.contains(address)) {
         return Err(wrong("the trampoline's place is taken"));
     }
-    pages.insert(CODE, code(&state)?);
+    pages.insert(CODE, code(state)?);
     pages.extend(
         (0..3).map(|index| (TABLES.saturating_add(PAGE.saturating_mul(index)), table(index))),
     );
     Ok(write_elf(&pages))
 }
 
-/// The file's pages by address, as a host would load them, and the first processor's state.
-fn place(file: &IgvmFile, memory: u64) -> Result<(Pages, Option<Box<SevVmsa>>), ImageError> {
+/// The image's pages by address.
+fn place(image: &LaunchImage, filling: &Filling<'_>) -> Result<Pages, ImageError> {
     let mut pages = Pages::new();
-    let mut state = None;
-    for directive in file.directives() {
-        if directive.compatibility_mask().is_some_and(|mask| mask & COMPATIBILITY == 0) {
-            continue;
-        }
-        if let IgvmDirectiveHeader::PageData { gpa, data, .. } = directive {
-            let mut contents = data.clone();
-            contents.resize(PAGE_LEN, 0);
-            if pages.insert(*gpa, contents).is_some() {
-                return Err(ImageError::Igvm(format!("page {gpa:#x} is there twice")));
-            }
-        } else if let IgvmDirectiveHeader::ParameterInsert(insert) = directive {
-            pages.insert(insert.gpa, memory_map(memory));
-        } else if let IgvmDirectiveHeader::SnpVpContext { vp_index: 0, vmsa, .. } = directive {
-            state = Some(vmsa.clone());
-        }
+    for page in image.pages() {
+        let contents = match &page.kind {
+            PageKind::Measured(contents) => contents.to_vec(),
+            PageKind::MemoryMap => memory_map(filling.memory)?,
+            PageKind::Secrets => filling.secrets.to_vec(),
+            PageKind::Cpuid => filling.cpuid.to_vec(),
+        };
+        pages.insert(page.address, contents);
     }
-    Ok((pages, state))
+    Ok(pages)
 }
 
-/// What QEMU says of memory: the part below the legacy area, and all from 1 MiB on.
-fn memory_map(memory: u64) -> Vec<u8> {
-    let entry = |start: u64, end: u64| IGVM_VHS_MEMORY_MAP_ENTRY {
-        starting_gpa_page_number: start / PAGE,
-        number_of_pages: end.saturating_sub(start) / PAGE,
+/// What a host says of memory.
+fn memory_map(memory: &[Range<u64>]) -> Result<Vec<u8>, ImageError> {
+    let entry = |range: &Range<u64>| IGVM_VHS_MEMORY_MAP_ENTRY {
+        starting_gpa_page_number: range.start / PAGE,
+        number_of_pages: range.end.saturating_sub(range.start) / PAGE,
         entry_type: MemoryMapEntryType::MEMORY,
         flags: 0,
         reserved: 0,
     };
-    let entries = [entry(0, LOW_MEMORY_END), entry(1 << 20, memory)];
-    let mut map: Vec<u8> = entries.iter().flat_map(|entry| entry.as_bytes().to_vec()).collect();
+    let mut map: Vec<u8> =
+        memory.iter().flat_map(|range| entry(range).as_bytes().to_vec()).collect();
+    if map.len() > PAGE_LEN {
+        return Err(ImageError::Igvm("the memory map is too long".to_owned()));
+    }
     map.resize(PAGE_LEN, 0);
-    map
+    Ok(map)
 }
 
 /// From PVH's 32-bit entry to the state's 64-bit one; the descriptor table with its pointer.

@@ -249,16 +249,28 @@ fn base64(bytes: &[u8]) -> String {
 #[test]
 fn the_trampoline_holds_the_files_pages() {
     let image = image(&Profile::plain());
-    let elf = trampoline::elf(&image.to_igvm(POLICY, None).unwrap(), 1 << 29).unwrap();
+    let read = LaunchImage::from_igvm(&image.to_igvm(POLICY, None).unwrap()).unwrap();
+    assert_eq!((read.pages(), read.digest()), (image.pages(), image.digest()));
+    let (memory, secrets, cpuid) = (vec![0..0x9_f000, 0x10_0000..1 << 29], [5; 4096], [6; 4096]);
+    let filling = trampoline::Filling { memory: &memory, secrets: &secrets, cpuid: &cpuid };
+    let elf = trampoline::elf(&read, &filling).unwrap();
     let headers = goblin::elf::Elf::parse(&elf).unwrap().program_headers;
     for page in image.pages() {
-        let PageKind::Measured(expected) = &page.kind else { continue };
+        let expected = match &page.kind {
+            PageKind::Measured(expected) => expected.as_slice(),
+            PageKind::Secrets => &secrets,
+            PageKind::Cpuid => &cpuid,
+            PageKind::MemoryMap => continue,
+        };
         let segment = headers.iter().find(|header| {
             (header.p_paddr..header.p_paddr + header.p_filesz).contains(&page.address)
         });
         let segment = segment.unwrap();
         let at = (segment.p_offset + page.address - segment.p_paddr) as usize;
-        assert_eq!(elf.get(at..at + 4096).unwrap(), expected.as_slice(), "{:#x}", page.address);
+        assert_eq!(elf.get(at..at + 4096).unwrap(), expected, "{:#x}", page.address);
     }
-    assert!(trampoline::elf(b"no IGVM file", 1 << 29).is_err());
+    let memory = vec![0..4096; 171];
+    assert!(trampoline::elf(&read, &trampoline::Filling { memory: &memory, ..filling }).is_err());
+    assert!(LaunchImage::is_igvm(&image.to_igvm(POLICY, None).unwrap()));
+    assert!(LaunchImage::from_igvm(b"no IGVM file").is_err());
 }

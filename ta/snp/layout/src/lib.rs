@@ -153,6 +153,40 @@ impl LaunchPage {
     }
 }
 
+/// What the simulation adds: a table behind and a page in front of the boot record, in no measured image and
+/// unknown to the release payload. The page is the mailbox through which an emulated processor exits
+/// to its host.
+///
+/// A word is 8 bytes, little-endian. The guest writes the GHCB's register and then the next
+/// number, and rings; the host writes the register as the guest is to find it, and then repeats the
+/// number.
+pub mod simulation {
+    /// The page.
+    pub const MAILBOX: u64 = 0x10_c000;
+    /// Number of the latest exit; the guest's word.
+    pub const EXIT: u64 = 0;
+    /// The GHCB's register, at the exit and afterwards.
+    pub const REGISTER: u64 = 8;
+    /// Number of the latest exit that is done; the host's word.
+    pub const DONE: u64 = 16;
+    /// How many pages the table has entries for; the host's word.
+    pub const PAGES: u64 = 24;
+
+    /// The port that rings: the second serial port's data register.
+    pub const BELL_PORT: u16 = 0x2f8;
+
+    /// Where the reverse map table is, behind the longest boot record and in front of the payload:
+    /// two bits for each page of memory, from the lowest bits of the first byte on.
+    pub const TABLE: u64 = super::RECORD + super::RECORD_LEN_MAX;
+    /// Most pages that the table has entries for.
+    pub const PAGES_MAX: u64 = (super::PAYLOAD - TABLE) * 4;
+
+    /// In an entry: the page is the guest's.
+    pub const ASSIGNED: u8 = 1;
+    /// In an entry: the guest has validated the page.
+    pub const VALIDATED: u8 = 2;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

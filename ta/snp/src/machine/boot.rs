@@ -5,7 +5,8 @@ use super::cpu::features::{self, Features};
 use super::halt::{Code, halt};
 use super::host::{link, pool};
 use super::memory::{device, direct, frames, image, table::PAGE};
-use super::{PAYLOAD, Payload, cpu, entropy, pump, time};
+use super::sev::{self, Platform};
+use super::{Handler, PAYLOAD, Payload, cpu, entropy, pump, time};
 use crate::Workload;
 use crate::frame_table::FrameTable;
 use crate::ranges::Ranges;
@@ -36,20 +37,21 @@ pub struct Arrival {
 }
 
 /// What an image insists on before it runs anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Image {
-    /// Nothing: it runs without protection, to be looked at.
-    Simulation,
+    /// Nothing: it runs without protection, to be looked at. Where an emulated processor refuses an
+    /// instruction of SNP, the handler stands in.
+    Simulation(Handler),
     /// Secure nested paging, and to have been launched as a measured image.
     Release,
 }
 
 impl Image {
-    const SNP_ACTIVE: u64 = 1 << 2;
+    pub(crate) const SNP_ACTIVE: u64 = 1 << 2;
 
     const fn accepts(self, arrival: Arrival) -> bool {
         match self {
-            Self::Simulation => true,
+            Self::Simulation(_) => true,
             Self::Release => arrival.launched && arrival.sev_status & Self::SNP_ACTIVE != 0,
         }
     }
@@ -79,7 +81,7 @@ pub unsafe fn start(arrival: Arrival, image: Image, build: Build) -> ! {
     if !image.accepts(arrival) {
         halt(Code::NotProtected);
     }
-    let features = features::detect().unwrap_or_else(|| halt(Code::BadProcessor));
+    let platform = Platform::of(arrival);
     let record_max = RECORD_MAX as u64;
     let info = if arrival.launched {
         start_info::parse_launched(&BootReach, arrival.address, record_max)
@@ -87,12 +89,24 @@ pub unsafe fn start(arrival: Arrival, image: Image, build: Build) -> ! {
         start_info::parse(&BootReach, arrival.address, record_max)
     };
     let info = info.unwrap_or_else(|_| halt(Code::BadStart));
+    if let Some(launch) = &info.launch {
+        sev::read_cpuid(platform, launch).unwrap_or_else(|| halt(Code::BadLaunch));
+    }
+    let features = features::detect().unwrap_or_else(|| halt(Code::BadProcessor));
+    // SAFETY: called once, at boot, as `start` itself is.
+    unsafe { cpu::start::start(&features) };
+    if let (Image::Simulation(handler), Platform::Simulated) = (image, platform) {
+        cpu::trap::on_illegal_instruction(handler);
+    }
+    sev::start(platform);
     // SAFETY: called once, at boot, as `start` itself is.
     unsafe { take_memory(&features, &info) }.unwrap_or_else(|| halt(Code::NoMemory));
     time::start(&features).unwrap_or_else(|| halt(Code::NoClock));
     entropy::start(&features).unwrap_or_else(|_| halt(Code::NoEntropy));
     let record = read_record(&info).unwrap_or_else(|| halt(Code::BadRecord));
     link::start().unwrap_or_else(|| halt(Code::NoHost));
+    // Without a key in the secrets page there is no security processor, and nobody misses it.
+    let _ = info.launch.as_ref().and_then(sev::security::start);
     let workload = build(&PAYLOAD, record).unwrap_or_else(|| halt(Code::BadRecord));
     pump::run(workload)
 }
@@ -116,7 +130,7 @@ impl Physical for BootReach {
     }
 }
 
-/// Builds the page tables, brings up the processor, and puts all free memory into the frame table.
+/// Builds the page tables, makes memory the guest's, and puts all that is free into the frame table.
 ///
 /// # Safety
 ///
@@ -131,12 +145,15 @@ unsafe fn take_memory(features: &Features, info: &StartInfo) -> Option<()> {
     }
     memory.remove(&image::physical()).ok()?;
     memory.remove(&info.held).ok()?;
+    sev::memory::start();
     let mut early = Early::within(&memory)?;
-    let root = image::build(&reachable, features.gigabyte_pages, &mut || early.page())?;
-    // SAFETY: called once, with tables that map the image.
-    unsafe { cpu::start::start(features, root) };
+    let shared = early.take(pool::LENGTH)?;
+    let allocate = &mut || early.page();
+    let root = image::build(&reachable, &shared, features.gigabyte_pages, allocate)?;
+    cpu::Cpu::current().load_root(root.physical());
     device::keep_off(&info.occupied);
-    pool::start(early.take(pool::LENGTH)?);
+    sev::memory::share(shared);
+    sev::memory::accept(&memory);
 
     let frames_end = memory.iter().map(|range| range.end).max()?.div_ceil(PAGE);
     let table = early.take(frames_end.checked_mul(4)?.checked_next_multiple_of(PAGE)?)?;
@@ -187,6 +204,7 @@ impl Early {
 
     fn page(&mut self) -> Option<u64> {
         let page = self.take(PAGE)?.start;
+        sev::memory::accept_page(page);
         // SAFETY: taken just now; the boot tables map it where the direct map will be.
         unsafe { direct::zero_page(page) };
         Some(page)

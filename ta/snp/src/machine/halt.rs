@@ -7,7 +7,7 @@
 use crate::link::LAST_WORDS_MAX;
 use crate::machine::host::link;
 use crate::machine::host::port;
-use crate::machine::log;
+use crate::machine::{log, sev};
 use core::fmt::Write;
 use core::panic::PanicInfo;
 use strongroom_wire::message::{Ask, ToHost};
@@ -38,6 +38,12 @@ pub enum Code {
     BadRecord = 0x26,
     /// A release image found no secure nested paging, or was not launched as what was measured.
     NotProtected = 0x27,
+    /// The CPUID page contradicts the launch page, or the host speaks no protocol of ours.
+    BadLaunch = 0x28,
+    /// A page could not be validated or shared, or had a mark against the books.
+    BadPages = 0x29,
+    /// In the simulation: a page was to be validated that is the host's.
+    ForeignPage = 0x2a,
     /// The host broke the transport's rules.
     HostBroken = 0x30,
     /// An exception in the payload itself.
@@ -52,6 +58,7 @@ pub enum Code {
 
 /// Stops the machine.
 pub fn halt(code: Code) -> ! {
+    sev::terminate(code as u8);
     port::write_u8(EXIT_PORT, code as u8);
     loop {
         interrupts::disable();

@@ -2,7 +2,8 @@
 //! The bare machine: everything that touches the processor, physical memory or a device.
 //!
 //! [`boot`] is where control arrives; [`memory`] has page tables, frames, heap and address spaces;
-//! [`cpu`] enters user mode and comes back; [`time`] and [`entropy`] are the other services of the
+//! [`cpu`] enters user mode and comes back; [`sev`] is what an SNP guest does, and [`simulation`] what
+//! an emulated processor lacks for it; [`time`] and [`entropy`] are the other services of the
 //! south contract; [`host`] is the way to the host; [`pump`] is the main loop.
 //!
 //! One processor runs, with interrupts off except in user mode and while it waits for one. State
@@ -21,12 +22,15 @@ pub(crate) mod host;
 pub mod log;
 pub(crate) mod memory;
 pub(crate) mod pump;
+pub(crate) mod sev;
+pub mod simulation;
 pub(crate) mod time;
 
 pub use boot::{Arrival, Image, start};
+pub use cpu::trap::{Handler, Trapped};
 
 use alloc::sync::Arc;
-use strongroom_south::{Form, Machine, OutOfMemory, Space};
+use strongroom_south::{Form, Machine, OutOfMemory, SecurityProcessor, Space};
 
 /// The machine, as the kernel sees it. All its state is the processor's and the memory's.
 #[derive(Debug)]
@@ -43,5 +47,9 @@ impl Machine for Payload {
     fn new_space(&self) -> Result<Arc<dyn Space>, OutOfMemory> {
         let space = memory::space::PagedSpace::new()?;
         Ok(memory::heap::try_arc(space)?)
+    }
+
+    fn security_processor(&self) -> Option<&dyn SecurityProcessor> {
+        sev::security::is_there().then_some(self)
     }
 }

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT
 //! Entry, and the workload that echoes.
 
+use crate::evidence::{self, Evidence};
 use crate::{checks, costs};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use strongroom_snp::machine::{Image, Payload, log};
+use strongroom_snp::machine::{Image, Payload, log, simulation};
 use strongroom_snp::{Progress, Workload};
 use strongroom_south::Clock as _;
 use strongroom_wire::Untrusted;
 use strongroom_wire::boot::Record;
 
-strongroom_snp::payload_entry!(Image::Simulation, build);
+strongroom_snp::payload_entry!(Image::Simulation(simulation::illegal_instruction), build);
 
 fn build(machine: &'static Payload, record: Record) -> Option<Box<dyn Workload>> {
+    if record.manifest.program == evidence::PROGRAM {
+        return Some(Box::new(Evidence::new(machine, &record)));
+    }
     log::line(format_args!(
         "probe: {} after {} ns",
         record.manifest.program,

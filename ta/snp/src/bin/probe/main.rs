@@ -4,7 +4,8 @@
 //! Boots like the payload, checks the south contract with small user-mode programs, prints what
 //! operations cost, then echoes every message that the host sends until it sends `end`. Built with
 //! `STRONGROOM_SERIAL_LOG` set, it reports on the serial port. It ends QEMU with exit status 33
-//! when all is well, and with another one when a check fails.
+//! when all is well, and with another one when a check fails. Started as `/evidence` it asks the
+//! security processor instead, and prints the answers.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![cfg_attr(
     target_os = "none",
@@ -27,6 +28,8 @@ mod checks;
 mod costs;
 #[cfg(target_os = "none")]
 mod echo;
+#[cfg(target_os = "none")]
+mod evidence;
 #[cfg(target_os = "none")]
 mod program;
 

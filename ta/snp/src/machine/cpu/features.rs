@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-//! What the processor can do. On SNP the measured CPUID page answers instead of the host.
+//! What the processor can do. On SNP the CPUID page answers instead of the host.
 
 use super::Cpu;
 use crate::extended::{AREA_MAX, Accepted, COMPONENTS, HEADER_END, MXCSR_MASK_DEFAULT};
-use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+use crate::machine::sev::cpuid;
+use core::arch::x86_64::CpuidResult;
 use spin::Once;
 
 /// Features that the payload chooses by.
@@ -29,7 +30,7 @@ pub(crate) fn detect() -> Option<Features> {
         return None;
     }
     let basic = leaf(1);
-    let structured = __cpuid_count(7, 0);
+    let structured = cpuid(7, 0);
     let extended = leaf(0x8000_0001);
     let xsave = bit(basic.ecx, 26);
     let smep = bit(structured.ebx, 7);
@@ -62,8 +63,8 @@ pub(crate) fn extended() -> Accepted {
 
 /// x87 and SSE always, AVX where it is; later extensions stay off.
 fn extended_state(avx: bool) -> Accepted {
-    let offered = __cpuid_count(0xd, 0);
-    let avx_area = __cpuid_count(0xd, 2);
+    let offered = cpuid(0xd, 0);
+    let avx_area = cpuid(0xd, 2);
     // Bytes 576 to 831 in every processor so far; another layout would not fit the area.
     let standard = avx_area.ebx as usize == HEADER_END && avx_area.eax as usize == 256;
     let mxcsr_mask = Cpu::mxcsr_mask();
@@ -93,7 +94,7 @@ fn tsc_hertz(highest: u32) -> Option<u64> {
 }
 
 fn leaf(number: u32) -> CpuidResult {
-    __cpuid(number)
+    cpuid(number, 0)
 }
 
 const fn bit(register: u32, number: u32) -> bool {

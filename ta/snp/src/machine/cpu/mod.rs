@@ -7,7 +7,7 @@ pub(crate) mod features;
 pub(crate) mod start;
 pub(crate) mod trap;
 
-use super::memory::image;
+use super::memory::{image, table};
 use context::Frame;
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -96,7 +96,7 @@ impl Cpu {
     pub(crate) fn load_root(&self, root: u64) {
         if self.state().root != root {
             self.set_state(State { ready: ptr::null(), root, ..self.state() });
-            let frame = PhysFrame::containing_address(PhysAddr::new_truncate(root));
+            let frame = PhysFrame::containing_address(PhysAddr::new_truncate(table::private(root)));
             // SAFETY: every root shares the kernel's half, so code, stack and data stay where they
             // are; user memory is reached through checked copies only.
             unsafe { Cr3::write(frame, Cr3Flags::empty()) };

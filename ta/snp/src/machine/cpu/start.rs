@@ -4,7 +4,6 @@
 use super::descriptors::{self, KERNEL_CODE, SYSRET_BASE};
 use super::features::Features;
 use super::{BOOT_CPU, Cpu};
-use crate::machine::memory::table::Table;
 use core::arch::asm;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
@@ -16,16 +15,16 @@ unsafe extern "C" {
     fn enter_system_call();
 }
 
-/// Loads page tables, control registers, segments, gates and the system call entry.
+/// Loads control registers, segments, gates and the system call entry. Page tables come later: until
+/// then those of `boot.s` are in use.
 ///
 /// # Safety
 ///
-/// Called once, by the boot processor, with tables that map the image.
-pub(crate) unsafe fn start(features: &Features, root: Table) {
+/// Called once, by the boot processor.
+pub(crate) unsafe fn start(features: &Features) {
     GsBase::write(VirtAddr::from_ptr(&raw const BOOT_CPU));
     KernelGsBase::write(VirtAddr::zero());
     control_registers(features);
-    BOOT_CPU.load_root(root.physical());
     let task = BOOT_CPU.tss.get();
     // SAFETY: nobody else knows of the task state before it is loaded. It is packed, hence the copy.
     let mut filled = unsafe { task.read_unaligned() };

@@ -6,7 +6,7 @@
 //! frames, the reserve included. Allocation fails when no frame is left; code that can say so to a
 //! guest allocates through [`try_box`] and [`try_arc`].
 
-use super::table::{ACCESSED, DIRTY, GLOBAL, Level, NO_EXECUTE, PAGE, PRESENT, WRITABLE};
+use super::table::{ACCESSED, DIRTY, GLOBAL, Level, NO_EXECUTE, PAGE, PRESENT, WRITABLE, private};
 use super::{direct, frames, image};
 use crate::frame_table::Owner;
 use alloc::boxed::Box;
@@ -165,7 +165,7 @@ impl Blocks {
             };
             let Some(page) = frames::raw(Owner::Kernel { reserve: true }) else { break };
             let rights = flags | NO_EXECUTE | GLOBAL | ACCESSED | DIRTY;
-            table.set(Level::Page.index(at), page | rights);
+            table.set(Level::Page.index(at), private(page) | rights);
             self.end = at.wrapping_add(PAGE);
         }
         self.end

@@ -4,6 +4,7 @@
 use super::direct::{DIRECT_MAP, PHYSICAL_END};
 use super::table::{
     ACCESSED, DIRTY, ENTRIES, GLOBAL, LARGE, Level, NO_EXECUTE, PAGE, PRESENT, Table, WRITABLE,
+    private,
 };
 use super::{device, heap};
 use crate::ranges::Ranges;
@@ -39,9 +40,22 @@ pub(crate) fn physical() -> Range<u64> {
     IMAGE_START..((&raw const image_end).addr() as u64).wrapping_sub(KERNEL_OFFSET)
 }
 
-/// Builds the tables. `memory` is what the direct map has to reach; `allocate` gives zeroed pages.
+/// Instructions of the image at an address; none where not all of them are there.
+pub(crate) fn code<const LENGTH: usize>(at: u64) -> Option<[u8; LENGTH]> {
+    let text = (&raw const text_start).addr() as u64..(&raw const text_end).addr() as u64;
+    if !text.contains(&at) || at.wrapping_add(LENGTH as u64) > text.end {
+        return None;
+    }
+    let from = core::ptr::with_exposed_provenance::<[u8; LENGTH]>(at as usize);
+    // SAFETY: inside the image's code, which is mapped and never changes.
+    Some(unsafe { from.read() })
+}
+
+/// Builds the tables. `memory` is what the direct map has to reach; `shared`, whole pages, is what
+/// the host may read of it; `allocate` gives zeroed pages.
 pub(crate) fn build(
     memory: &Ranges,
+    shared: &Range<u64>,
     gigabyte_pages: bool,
     allocate: &mut impl FnMut() -> Option<u64>,
 ) -> Option<Table> {
@@ -50,7 +64,7 @@ pub(crate) fn build(
     let root = unsafe { Table::at(page) };
     map_sections(root, allocate)?;
     for range in memory.iter() {
-        map_memory(root, &range, gigabyte_pages, allocate)?;
+        map_memory(root, &range, shared, gigabyte_pages, allocate)?;
     }
     // These two grow later. Their root entries exist from the start, because every address space
     // copies the upper half of the root when it is made.
@@ -85,7 +99,8 @@ fn map_sections(root: Table, allocate: &mut impl FnMut() -> Option<u64>) -> Opti
         let mut at = section.start;
         while at < section.end {
             let table = root.make(at, Level::Page, PRESENT | WRITABLE, allocate)?;
-            let entry = at.wrapping_sub(KERNEL_OFFSET) | PRESENT | GLOBAL | ACCESSED | flags;
+            let page = private(at.wrapping_sub(KERNEL_OFFSET));
+            let entry = page | PRESENT | GLOBAL | ACCESSED | flags;
             table.set(Level::Page.index(at), entry);
             at = at.wrapping_add(PAGE);
         }
@@ -97,6 +112,7 @@ fn map_sections(root: Table, allocate: &mut impl FnMut() -> Option<u64>) -> Opti
 fn map_memory(
     root: Table,
     range: &Range<u64>,
+    shared: &Range<u64>,
     gigabyte_pages: bool,
     allocate: &mut impl FnMut() -> Option<u64>,
 ) -> Option<()> {
@@ -106,12 +122,41 @@ fn map_memory(
     while at < end {
         let whole = at.is_multiple_of(Level::Pointers.span())
             && at.saturating_add(Level::Pointers.span()) <= end;
-        let level = if gigabyte_pages && whole { Level::Pointers } else { Level::Directory };
+        let mixed =
+            |level: Level| shared.start < at.saturating_add(level.span()) && at < shared.end;
+        let level = match (gigabyte_pages && whole, mixed(Level::Directory)) {
+            (true, _) if !mixed(Level::Pointers) => Level::Pointers,
+            (_, false) => Level::Directory,
+            (_, true) => {
+                map_small(root, at..at.saturating_add(step), shared, allocate)?;
+                at = at.saturating_add(step);
+                continue;
+            }
+        };
         let address = DIRECT_MAP.wrapping_add(at);
         let table = root.make(address, level, PRESENT | WRITABLE, allocate)?;
-        let flags = PRESENT | WRITABLE | NO_EXECUTE | GLOBAL | LARGE | ACCESSED | DIRTY;
-        table.set(level.index(address), at | flags);
+        table.set(level.index(address), private(at) | LARGE | MEMORY);
         at = at.saturating_add(level.span());
+    }
+    Some(())
+}
+
+/// Rights of memory in the direct map.
+const MEMORY: u64 = PRESENT | WRITABLE | NO_EXECUTE | GLOBAL | ACCESSED | DIRTY;
+
+/// Maps memory of which some is shared.
+fn map_small(
+    root: Table,
+    range: Range<u64>,
+    shared: &Range<u64>,
+    allocate: &mut impl FnMut() -> Option<u64>,
+) -> Option<()> {
+    let table =
+        root.make(DIRECT_MAP.wrapping_add(range.start), Level::Page, PRESENT | WRITABLE, allocate)?;
+    let pages = (range.start..range.end).step_by(PAGE as usize);
+    for at in pages {
+        let page = if shared.contains(&at) { at } else { private(at) };
+        table.set(Level::Page.index(DIRECT_MAP.wrapping_add(at)), page | MEMORY);
     }
     Some(())
 }

@@ -7,7 +7,9 @@
 
 use super::frames::{Books, frame_at, physical};
 use super::heap;
-use super::table::{ACCESSED, DIRTY, HELD, NO_EXECUTE, PRESENT, SHARED, USER, WRITABLE, address};
+use super::table::{
+    ACCESSED, DIRTY, HELD, NO_EXECUTE, PRESENT, SHARED, USER, WRITABLE, address, private,
+};
 use super::tree::Tree;
 use super::user::{self, USER_END, reach};
 use crate::machine::cpu::Cpu;
@@ -66,8 +68,8 @@ impl PagedSpace {
 }
 
 /// The entry for a frame with an access.
-const fn entry_for(frame: Frame, access: Access) -> u64 {
-    physical(frame) | HELD | rights(access)
+fn entry_for(frame: Frame, access: Access) -> u64 {
+    private(physical(frame)) | HELD | rights(access)
 }
 
 const fn rights(access: Access) -> u64 {
@@ -130,9 +132,9 @@ impl Space for PagedSpace {
             from.update(&(0..USER_END), |at, entry| {
                 table.retain(frame_at(address(entry)));
                 copied = copied.wrapping_add(1);
-                let private = entry & (SHARED | WRITABLE) == WRITABLE;
-                let kept = if private { entry & !WRITABLE } else { entry };
-                to.set(at, if private { kept & !DIRTY } else { kept });
+                let copied = entry & (SHARED | WRITABLE) == WRITABLE;
+                let kept = if copied { entry & !WRITABLE } else { entry };
+                to.set(at, if copied { kept & !DIRTY } else { kept });
                 kept
             });
         }

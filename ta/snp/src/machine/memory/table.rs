@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! Page tables as the processor reads them (AMD64 Architecture Programmer's Manual volume 2, 5.3).
 
-use super::direct;
+use super::direct::{self, PHYSICAL_END};
+use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 /// Bytes in a page.
@@ -22,7 +23,25 @@ pub(crate) const NO_EXECUTE: u64 = Flags::NO_EXECUTE.bits();
 pub(crate) const HELD: u64 = Flags::BIT_9.bits();
 /// The page stays shared at fork. Ours as well.
 pub(crate) const SHARED: u64 = Flags::BIT_10.bits();
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// Tables and frames lie below this; the private bit does not.
+const ADDRESS: u64 = PHYSICAL_END - PAGE;
+
+/// The bit that makes memory private, on SNP.
+static PRIVATE: AtomicU64 = AtomicU64::new(0);
+
+/// Makes all memory that is mapped from now on private. None for a bit within addresses.
+pub(crate) fn set_private_bit(bit: u32) -> Option<()> {
+    let mask =
+        1_u64.checked_shl(bit).filter(|mask| *mask & ADDRESS == 0 && *mask >= PHYSICAL_END)?;
+    PRIVATE.store(mask, Ordering::Relaxed);
+    Some(())
+}
+
+/// The address of private memory as it is in an entry, or in the register of the root table.
+#[inline]
+pub(crate) fn private(physical: u64) -> u64 {
+    physical | PRIVATE.load(Ordering::Relaxed)
+}
 
 /// The physical address in an entry.
 pub(crate) const fn address(entry: u64) -> u64 {
@@ -128,7 +147,7 @@ impl Table {
                 Some(child) => child,
                 None => {
                     let page = allocate()?;
-                    table.set(index, page | flags);
+                    table.set(index, private(page) | flags);
                     Self(page)
                 }
             };

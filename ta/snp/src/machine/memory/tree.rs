@@ -6,7 +6,7 @@
 //! unmapping cost what is mapped, not what could be.
 
 use super::spare;
-use super::table::{HELD, Level, PAGE, PRESENT, Table, USER, WRITABLE};
+use super::table::{HELD, Level, PAGE, PRESENT, Table, USER, WRITABLE, private};
 use super::user::USER_END;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -174,14 +174,14 @@ impl Tree {
                 Some(table) => table,
                 None => {
                     let table = spare::take_table().ok_or(OutOfMemory)?;
-                    parent.set(index, table.physical() | ON_THE_WAY);
+                    parent.set(index, private(table.physical()) | ON_THE_WAY);
                     self.branches.push(Branch { parent, index, table });
                     table
                 }
             };
         }
         let table = spare::take_table().ok_or(OutOfMemory)?;
-        parent.set(Level::Directory.index(at as u64), table.physical() | ON_THE_WAY);
+        parent.set(Level::Directory.index(at as u64), private(table.physical()) | ON_THE_WAY);
         Ok(Leaf { base: at & !(SPAN.wrapping_sub(1)), table, parent, used: 0 })
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::machine::cpu::features::Features;
 use crate::machine::host::{port, register::Window};
+use crate::machine::sev;
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
@@ -139,11 +140,18 @@ pub(crate) fn acknowledge(vector: u64) {
 }
 
 fn read_msr(number: u32) -> u64 {
+    if sev::is_protected() {
+        return sev::ghcb::read_msr(number);
+    }
     // SAFETY: only registers of the local interrupt controller are read here, and they exist.
     unsafe { Msr::new(number).read() }
 }
 
 fn write_msr(number: u32, value: u64) {
+    if sev::is_protected() {
+        sev::ghcb::write_msr(number, value);
+        return;
+    }
     // SAFETY: only registers of the local interrupt controller are written here; none of them
     // reaches memory.
     unsafe { Msr::new(number).write(value) }

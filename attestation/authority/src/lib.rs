@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-//! An authority in the shape of AMD's: a root, two issuers, and chips' keys below them.
+//! A made-up authority in the shape of AMD's: a root, two issuers, and chips' keys below them.
 //!
-//! Every part of a certificate can be chosen, so that a test may make just the one thing wrong
-//! that it is about. Keys are made anew by each process.
+//! The simulation's security processor is certified by one, and tests of evidence are made with
+//! others. All names in its certificates say that it is simulated. Every part of a certificate
+//! can be chosen, so that a test may make just the one thing wrong that it is about.
+#![forbid(unsafe_code)]
 
-use anyhow::{Context, Result};
 use p384::ecdsa::SigningKey as EcdsaKey;
 use p384::ecdsa::signature::Signer as _;
-use rsa::pkcs8::EncodePublicKey as _;
+use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
 use rsa::pss::BlindedSigningKey;
 use rsa::rand_core::OsRng;
 use rsa::sha2::Sha384;
@@ -28,11 +29,26 @@ use x509_cert::spki::{
 };
 use x509_cert::time::{Time, Validity};
 
-/// Half of AMD's length: the tests would otherwise wait for prime numbers.
+/// Half of AMD's length: users and tests would otherwise wait for prime numbers.
 const KEY_BITS: usize = 2048;
 
 /// Between these seconds since 1970 certificates are valid unless a test says otherwise.
 pub const VALIDITY: (u64, u64) = (1_700_000_000, 2_500_000_000);
+
+/// What all names say besides their common name.
+const ORGANISATION: &str = "Simulated by Strongroom";
+
+/// Something has no encoding, or there was no randomness. What is encoded here comes from this
+/// program, so there is nothing that a caller could do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("simulated authority: {0}")]
+pub struct AuthorityError(String);
+
+type Result<T> = std::result::Result<T, AuthorityError>;
+
+fn failed(error: impl std::fmt::Display) -> AuthorityError {
+    AuthorityError(error.to_string())
+}
 
 /// An RSA key that signs certificates and lists.
 #[derive(Debug)]
@@ -99,8 +115,26 @@ impl Issuer {
     /// # Errors
     /// No randomness.
     pub fn generate() -> Result<Self> {
-        let key = rsa::RsaPrivateKey::new(&mut OsRng, KEY_BITS)?;
+        let key = rsa::RsaPrivateKey::new(&mut OsRng, KEY_BITS).map_err(failed)?;
         Ok(Self { key: BlindedSigningKey::new(key) })
+    }
+
+    /// A key from its encoding.
+    ///
+    /// # Errors
+    /// Bytes that are no key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
+        let key = rsa::RsaPrivateKey::from_pkcs8_der(der).map_err(failed)?;
+        Ok(Self { key: BlindedSigningKey::new(key) })
+    }
+
+    /// The private key, PKCS #8, DER.
+    ///
+    /// # Errors
+    /// An encoding that fails.
+    pub fn to_pkcs8(&self) -> Result<Vec<u8>> {
+        let key: &rsa::RsaPrivateKey = self.key.as_ref();
+        Ok(key.to_pkcs8_der().map_err(failed)?.as_bytes().to_vec())
     }
 
     /// Its public half.
@@ -109,7 +143,8 @@ impl Issuer {
     /// An encoding that fails.
     pub fn public_key(&self) -> Result<SubjectPublicKeyInfoOwned> {
         let public: &rsa::RsaPublicKey = &self.key.verifying_key().into();
-        Ok(SubjectPublicKeyInfoOwned::from_der(public.to_public_key_der()?.as_bytes())?)
+        let document = public.to_public_key_der().map_err(failed)?;
+        SubjectPublicKeyInfoOwned::from_der(document.as_bytes()).map_err(failed)
     }
 
     /// Signs a certificate over `public_key`, DER.
@@ -134,9 +169,10 @@ impl Issuer {
             subject_unique_id: None,
             extensions: Some(contents.extensions.clone()),
         };
-        let signature = self.sign(&tbs_certificate.to_der()?)?;
+        let signature = self.sign(&tbs_certificate.to_der().map_err(failed)?)?;
         let signature_algorithm = self.algorithm()?;
-        Ok(Certificate { tbs_certificate, signature_algorithm, signature }.to_der()?)
+        let certificate = Certificate { tbs_certificate, signature_algorithm, signature };
+        certificate.to_der().map_err(failed)
     }
 
     /// Signs a list of revoked serial numbers, DER, in the name of `issuer`.
@@ -162,18 +198,19 @@ impl Issuer {
             revoked_certificates: Some(revoked).filter(|list| !list.is_empty()),
             crl_extensions: None,
         };
-        let signature = self.sign(&tbs_cert_list.to_der()?)?;
+        let signature = self.sign(&tbs_cert_list.to_der().map_err(failed)?)?;
         let signature_algorithm = self.algorithm()?;
-        Ok(CertificateList { tbs_cert_list, signature_algorithm, signature }.to_der()?)
+        let list = CertificateList { tbs_cert_list, signature_algorithm, signature };
+        list.to_der().map_err(failed)
     }
 
     fn algorithm(&self) -> Result<AlgorithmIdentifierOwned> {
-        Ok(self.key.signature_algorithm_identifier()?)
+        self.key.signature_algorithm_identifier().map_err(failed)
     }
 
     fn sign(&self, message: &[u8]) -> Result<BitString> {
-        let signature = self.key.try_sign_with_rng(&mut OsRng, message)?;
-        Ok(BitString::from_bytes(&signature.to_vec())?)
+        let signature = self.key.try_sign_with_rng(&mut OsRng, message).map_err(failed)?;
+        BitString::from_bytes(&signature.to_vec()).map_err(failed)
     }
 }
 
@@ -252,13 +289,29 @@ impl Chip {
         Self { key: EcdsaKey::random(&mut OsRng) }
     }
 
+    /// A key from its encoding.
+    ///
+    /// # Errors
+    /// Bytes that are no key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
+        Ok(Self { key: EcdsaKey::from_pkcs8_der(der).map_err(failed)? })
+    }
+
+    /// The private key, PKCS #8, DER.
+    ///
+    /// # Errors
+    /// An encoding that fails.
+    pub fn to_pkcs8(&self) -> Result<Vec<u8>> {
+        Ok(self.key.to_pkcs8_der().map_err(failed)?.as_bytes().to_vec())
+    }
+
     /// Its public half.
     ///
     /// # Errors
     /// An encoding that fails.
     pub fn public_key(&self) -> Result<SubjectPublicKeyInfoOwned> {
-        let document = self.key.verifying_key().to_public_key_der()?;
-        Ok(SubjectPublicKeyInfoOwned::from_der(document.as_bytes())?)
+        let document = self.key.verifying_key().to_public_key_der().map_err(failed)?;
+        SubjectPublicKeyInfoOwned::from_der(document.as_bytes()).map_err(failed)
     }
 
     /// Signs `report` and returns its bytes.
@@ -283,9 +336,9 @@ impl Chip {
 /// An identifier or a value without encoding.
 pub fn extension(oid: &str, critical: bool, value: &[u8]) -> Result<Extension> {
     Ok(Extension {
-        extn_id: ObjectIdentifier::new(oid).context("object identifier")?,
+        extn_id: ObjectIdentifier::new(oid).map_err(failed)?,
         critical,
-        extn_value: OctetString::new(value)?,
+        extn_value: OctetString::new(value).map_err(failed)?,
     })
 }
 
@@ -293,8 +346,8 @@ fn authority_extensions() -> Result<Vec<Extension>> {
     let constraints = BasicConstraints { ca: true, path_len_constraint: None };
     let usage = KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign);
     Ok(vec![
-        extension("2.5.29.19", true, &constraints.to_der()?)?,
-        extension("2.5.29.15", true, &usage.to_der()?)?,
+        extension("2.5.29.19", true, &constraints.to_der().map_err(failed)?)?,
+        extension("2.5.29.15", true, &usage.to_der().map_err(failed)?)?,
     ])
 }
 
@@ -305,9 +358,9 @@ fn authority_extensions() -> Result<Vec<Extension>> {
 pub fn chip_extensions(facts: &ChipFacts) -> Result<Vec<Extension>> {
     let amd =
         |tail: &str, value: &[u8]| extension(&format!("1.3.6.1.4.1.3704.1.{tail}"), false, value);
-    let part = |tail: &str, value: u8| amd(tail, &value.to_der()?);
+    let part = |tail: &str, value: u8| amd(tail, &value.to_der().map_err(failed)?);
     let mut extensions = vec![
-        amd("2", &Ia5String::new(&facts.product)?.to_der()?)?,
+        amd("2", &text(&facts.product)?)?,
         part("3.1", facts.tcb.boot_loader)?,
         part("3.2", facts.tcb.tee)?,
         part("3.3", facts.tcb.snp)?,
@@ -320,17 +373,22 @@ pub fn chip_extensions(facts: &ChipFacts) -> Result<Vec<Extension>> {
         extensions.push(amd("4", chip_id)?);
     }
     if let Some(provider) = &facts.provider {
-        extensions.push(amd("5", &Ia5String::new(provider)?.to_der()?)?);
+        extensions.push(amd("5", &text(provider)?)?);
     }
     Ok(extensions)
 }
 
+fn text(value: &str) -> Result<Vec<u8>> {
+    Ia5String::new(value).and_then(|text| text.to_der()).map_err(failed)
+}
+
 fn name(common_name: &str) -> Result<Name> {
-    Ok(Name::from_str(&format!("CN={common_name},O=Throw-away authority"))?)
+    Name::from_str(&format!("CN={common_name},O={ORGANISATION}")).map_err(failed)
 }
 
 fn time(seconds: u64) -> Result<Time> {
-    Ok(Time::UtcTime(UtcTime::from_unix_duration(Duration::from_secs(seconds))?))
+    let time = UtcTime::from_unix_duration(Duration::from_secs(seconds)).map_err(failed)?;
+    Ok(Time::UtcTime(time))
 }
 
 /// DER as PEM.
@@ -339,5 +397,5 @@ fn time(seconds: u64) -> Result<Time> {
 /// A label that is none.
 pub fn pem(label: &'static str, der: &[u8]) -> Result<String> {
     use x509_cert::der::pem::{LineEnding, encode_string};
-    encode_string(label, LineEnding::LF, der).map_err(|error| anyhow::anyhow!("{error}"))
+    encode_string(label, LineEnding::LF, der).map_err(failed)
 }

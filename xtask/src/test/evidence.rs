@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+//! Reports of the simulated machine, from the guest's request to the verifier's verdict.
+//!
+//! The probe asks in the kernel's place, and an unmodified program asks the kernel; the launcher plays host and security processor; `measure`
+//! says from the package alone what the report has to say, and `verify` judges. A second program
+//! plays hosts and security processors that lie.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::tally::Tally;
+use crate::{
+    build::Built,
+    process,
+    root::{Root, Set},
+    toolchain::{PAYLOAD_TARGET, Route, cargo},
+    workspace::Workspace,
+};
+
+const LIMIT: Duration = Duration::from_secs(120);
+/// What the report is to repeat, 64 bytes in hexadecimal.
+const NONCE: &str = "5eed";
+/// Asks for a report over the nonce, and prints it with its certificates.
+const SCRIPT: &str = "cd /sys/kernel/config/tsm/report && busybox mkdir r && \
+    (busybox printf '\\136\\355'; busybox head -c 62 /dev/zero) > r/inblob && \
+    busybox cat r/outblob r/auxblob";
+const REPORT_LEN: usize = 1184;
+
+/// Makes the checks and counts them.
+pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
+    let tried = match Tried::make(workspace, built) {
+        Ok(tried) => tried,
+        Err(error) => return tally.check("reports", || Err(error)),
+    };
+    tally.check("a report has the measurement that was computed", || tried.is_accepted());
+    tally.check("another measurement, nonce or root is refused", || tried.is_refused_otherwise());
+    tally.check("the security processor refuses and goes on", || tried.goes_on());
+    tally.check("derived keys come again, also after a launch", || tried.derives_keys());
+    tally.check("an unmodified program's report is accepted", || tried.serves_programs());
+    tally.check("hosts and security processors that lie", || tried.withstands_lies(workspace));
+}
+
+/// A run of the probe, and what it printed.
+struct Tried<'a> {
+    built: &'a Built,
+    probe: PathBuf,
+    folder: tempfile::TempDir,
+    root: PathBuf,
+    answers: BTreeMap<String, String>,
+}
+
+impl<'a> Tried<'a> {
+    fn make(workspace: &Workspace, built: &'a Built) -> Result<Self> {
+        let route = Route::to(PAYLOAD_TARGET).context("no compiler for the payload")?;
+        let mut command = route.cargo(workspace, "build", PAYLOAD_TARGET);
+        command.args(["--profile", "tool", "--package", "strongroom-snp"]);
+        process::run_quietly(command.args(["--bin", "strongroom-snp-probe"]))?;
+        let probe = workspace.target.join(PAYLOAD_TARGET).join("tool/strongroom-snp-probe");
+        let folder = tempfile::tempdir().context("make a folder")?;
+        let root = Root::of_set(workspace, Set::Small)?.image(workspace)?;
+        let mut tried = Self { built, probe, folder, root, answers: BTreeMap::new() };
+        tried.pack("probe", &tried.probe, &["/evidence", NONCE])?;
+        tried.pack("program", built.payload(), &["/bin/busybox", "sh", "-c", SCRIPT])?;
+        tried.answers = tried.ask()?;
+        tried.keep(&bytes(tried.answer("report")?)?, &bytes(tried.answer("certificates")?)?)?;
+        Ok(tried)
+    }
+
+    /// Packs a kernel image with what it is to run.
+    fn pack(&self, name: &str, kernel: &Path, command: &[&str]) -> Result<()> {
+        let (program, arguments) = command.split_first().context("a program")?;
+        let manifest = format!(
+            "[workload]\nprogram = '{program}'\narguments = {arguments:?}\n[image]\nroot = '{}'\n",
+            self.root.display()
+        );
+        let file = self.path(&format!("{name}.toml"));
+        fs::write(&file, manifest)?;
+        let mut pack = self.strongroom(&["pack"]);
+        pack.arg(file).arg("-o").arg(self.path(&format!("{name}.room")));
+        pack.arg("--kernel").arg(format!("snp-sim={}", kernel.display()));
+        process::run_quietly(&mut pack).map(|_| ())
+    }
+
+    /// Where `verify` looks for evidence.
+    fn keep(&self, report: &[u8], certificates: &[u8]) -> Result<()> {
+        fs::write(self.path("report"), report)?;
+        Ok(fs::write(self.path("certificates"), certificates)?)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The launcher, with a simulated chip of this test's own.
+    fn strongroom(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.built.launcher());
+        command.args(arguments).env("XDG_DATA_HOME", self.path("data"));
+        command
+    }
+
+    /// Runs a package; what it printed.
+    fn run(&self, name: &str) -> Result<Vec<u8>> {
+        let mut command = self.strongroom(&["run", "--accel", "tcg"]);
+        command.arg(self.path(&format!("{name}.room")));
+        let finished = process::capture(&mut command, b"", LIMIT)?;
+        let error = String::from_utf8_lossy(&finished.stderr);
+        ensure!(finished.status == 0, "status {}: {error}", finished.status);
+        Ok(finished.stdout)
+    }
+
+    /// Runs the probe; its answers by their names.
+    fn ask(&self) -> Result<BTreeMap<String, String>> {
+        let output = self.run("probe")?;
+        let output = String::from_utf8_lossy(&output);
+        let pairs = output.lines().filter_map(|line| line.split_once(' '));
+        Ok(pairs.map(|(name, answer)| (name.to_owned(), answer.to_owned())).collect())
+    }
+
+    fn answer(&self, name: &str) -> Result<&str> {
+        self.answers.get(name).map(String::as_str).with_context(|| format!("no {name}"))
+    }
+
+    /// The launch digest, from the package alone.
+    fn measured(&self, name: &str) -> Result<String> {
+        let mut command = self.strongroom(&["measure", "--tee", "snp-sim"]);
+        let output = process::run_quietly(command.arg(self.path(&format!("{name}.room"))))?;
+        let text = String::from_utf8_lossy(&output);
+        let digest = text.split_whitespace().find(|word| word.len() == 96);
+        digest.map(str::to_owned).with_context(|| format!("no launch digest: {text}"))
+    }
+
+    /// The verdict's exit status, and its text.
+    fn verify(&self, digest: &str, nonce: &str, simulated: bool) -> Result<(i32, String)> {
+        fs::write(self.path("policy.toml"), POLICY.replace("MEASUREMENT", digest))?;
+        let mut command = self.strongroom(&["verify", "--nonce", nonce]);
+        for name in ["policy", "report", "certificates"] {
+            let file = if name == "policy" { "policy.toml" } else { name };
+            command.arg(format!("--{name}")).arg(self.path(file));
+        }
+        if simulated {
+            command.arg("--insecure-accept-simulated");
+        }
+        let finished = process::capture(&mut command, b"", LIMIT)?;
+        let mut text = String::from_utf8_lossy(&finished.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&finished.stderr));
+        Ok((finished.status, text))
+    }
+
+    fn is_accepted(&self) -> Result<()> {
+        let (status, text) = self.verify(&self.measured("probe")?, NONCE, true)?;
+        ensure!(status == 0, "status {status}: {text}");
+        ensure!(text.to_lowercase().contains("simulated"), "it does not say what it is: {text}");
+        Ok(())
+    }
+
+    fn is_refused_otherwise(&self) -> Result<()> {
+        let digest = self.measured("probe")?;
+        let other = digest.replace(['0', '1'], "2");
+        for (digest, nonce, simulated) in
+            [(other.as_str(), NONCE, true), (&digest, "5eee", true), (&digest, NONCE, false)]
+        {
+            let (status, text) = self.verify(digest, nonce, simulated)?;
+            ensure!(status == 1, "status {status} for {nonce}, {simulated}: {text}");
+        }
+        Ok(())
+    }
+
+    /// An authentic refusal leaves the channel open: what comes behind it is answered.
+    fn goes_on(&self) -> Result<()> {
+        let refused = self.answer("no-such-level")?;
+        ensure!(refused == "Err(Refused(22))", "{refused}");
+        let lower = bytes(self.answer("lower")?)?;
+        ensure!(lower.get(0x30) == Some(&2), "a report of another level");
+        Ok(())
+    }
+
+    fn derives_keys(&self) -> Result<()> {
+        let key = self.answer("key")?;
+        ensure!(bytes(key)?.len() == 32 && key == self.answer("key-again")?, "{key}");
+        ensure!(key != self.answer("key-measured")?, "the measurement was not mixed in");
+        let again = self.ask()?;
+        ensure!(again.get("key").map(String::as_str) == Some(key), "another key");
+        ensure!(again.get("report") != self.answers.get("report"), "the same guest twice");
+        Ok(())
+    }
+
+    /// By way of the file system that Linux has for it. The last of the checks that keep evidence.
+    fn serves_programs(&self) -> Result<()> {
+        let output = self.run("program")?;
+        let (report, certificates) =
+            output.split_at_checked(REPORT_LEN).context("no report and certificates")?;
+        self.keep(report, certificates)?;
+        let (status, text) = self.verify(&self.measured("program")?, NONCE, true)?;
+        ensure!(status == 0, "status {status}: {text}");
+        let (status, text) = self.verify(&self.measured("probe")?, NONCE, true)?;
+        ensure!(status == 1, "it speaks for the probe: {text}");
+        Ok(())
+    }
+
+    fn withstands_lies(&self, workspace: &Workspace) -> Result<()> {
+        let mut command = cargo(workspace);
+        command.args(["run", "--quiet", "--profile", "tool", "--package", "strongroom-snp-hosts"]);
+        command.arg("--").arg(&self.probe);
+        process::run_quietly(&mut command).map(|_| ())
+    }
+}
+
+fn bytes(digits: &str) -> Result<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2).map(std::str::from_utf8);
+    pairs.map(|pair| u8::from_str_radix(pair?, 16).with_context(|| digits.to_owned())).collect()
+}
+
+/// What can be pinned is.
+const POLICY: &str = r#"
+version = 1
+[snp]
+report_versions = [3]
+product_lines = ["Milan"]
+signing_keys = ["VCEK"]
+chip_ids = "skip"
+providers = "skip"
+measurements = [{ digest = "MEASUREMENT", sev_features = 1 }]
+host_data = "skip"
+id_key_digests = "skip"
+author_key_digests = "skip"
+family_ids = "skip"
+image_ids = "skip"
+min_guest_svn = 0
+vmpls = [0]
+report_data = "given"
+min_firmware = "1.55.29"
+provisional_firmware = false
+launch_mitigations = "skip"
+current_mitigations = "skip"
+max_revocation_list_age_s = "skip"
+max_chain_age_s = "skip"
+[snp.guest_policy]
+min_abi = "0.0"
+debug = false
+migration_agent = false
+smt = true
+single_socket = "skip"
+cxl = false
+aes_256_xts = "skip"
+rapl_disabled = "skip"
+ciphertext_hiding = "skip"
+page_swap_disabled = "skip"
+[snp.platform_info]
+smt = true
+tsme = false
+ecc = true
+rapl_disabled = "skip"
+ciphertext_hiding = "skip"
+alias_check = true
+trusted_io = false
+unknown_bits = false
+[snp.save_area]
+secure_tsc = false
+restricted_injection = false
+[snp.min_tcb.Milan]
+current = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
+committed = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
+launch = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
+reported = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
+"#;
