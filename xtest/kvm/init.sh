@@ -1,6 +1,6 @@
 #!/usr/bin/busybox sh
 # SPDX-License-Identifier: MIT
-# Process 1 of a Linux guest whose KVM runs the payload: `cargo xtask test --full kvm`.
+# Process 1 of a Linux guest whose KVM cannot be trusted: `cargo xtask test --full kvm`.
 /usr/bin/busybox mkdir -p /proc /sys /dev /tmp
 /usr/bin/busybox mount -t proc proc /proc
 /usr/bin/busybox mount -t sysfs sys /sys
@@ -14,6 +14,6 @@ done
 strongroom run -v --root /guest -- /bin/busybox sh -c \
     'seq 1 20000 | grep -c 7; for i in 1 2 3; do (exec true) & done; wait; exit 42'
 echo "status $?"
-strongroom run -q --root /guest -- /bin/busybox sh -c 'kill -SEGV $$'
+strongroom run --accel kvm --root /guest -- /bin/busybox true
 echo "status $?"
 poweroff -f

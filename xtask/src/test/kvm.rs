@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
-//! The launcher and the payload on a KVM that works.
+//! The launcher on a KVM that cannot be trusted with a payload.
 //!
-//! Many machines have none: the test brings its own. QEMU emulates an AMD processor with its
+//! Many machines have no KVM: the test brings one. QEMU emulates an AMD processor with its
 //! virtualisation, a Debian kernel in it offers `/dev/kvm`, and launcher, QEMU and payload run there.
+//! That processor does not let a hypervisor notice `XSETBV`, so KVM switches vector registers off
+//! behind its guest's back, and threads get each other's values: programs work, but for a wrong number
+//! now and then. The payload looks, and stops with code 0x2b; the launcher's trial notices, and has
+//! the enclave emulated. What a payload does on KVM beyond its start is not shown by this.
 
 use std::{
     fs::{self, File},
@@ -37,7 +41,8 @@ const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd"];
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// What the guest's console has to say, in this order.
-const EXPECTED: &[&str] = &["platform simulated (QEMU KVM)", "6878", "status 42", "status 139"];
+const EXPECTED: &[&str] =
+    &["platform simulated (QEMU TCG)", "6878", "status 42", "(exit status: 87)", "status 125"];
 
 /// Boots the guest and judges what it says.
 pub(super) fn check(workspace: &Workspace, built: &Built) -> Result<()> {

@@ -105,6 +105,9 @@ pub unsafe fn start(arrival: Arrival, image: Image, build: Build) -> ! {
     entropy::start(&features).unwrap_or_else(|_| halt(Code::NoEntropy));
     let record = read_record(&info).unwrap_or_else(|| halt(Code::BadRecord));
     link::start().unwrap_or_else(|| halt(Code::NoHost));
+    if !cpu::start::components_stay(&features) {
+        halt(Code::LostVectors);
+    }
     // Without a key in the secrets page there is no security processor, and nobody misses it.
     let _ = info.launch.as_ref().and_then(sev::security::start);
     let workload = build(&PAYLOAD, record).unwrap_or_else(|| halt(Code::BadRecord));

@@ -44,6 +44,8 @@ pub enum Code {
     BadPages = 0x29,
     /// In the simulation: a page was to be validated that is the host's.
     ForeignPage = 0x2a,
+    /// The hypervisor switches vector registers off that the payload switched on.
+    LostVectors = 0x2b,
     /// The host broke the transport's rules.
     HostBroken = 0x30,
     /// An exception in the payload itself.

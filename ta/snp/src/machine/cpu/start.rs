@@ -69,6 +69,13 @@ fn control_registers(features: &Features) {
     unsafe { Efer::write(efer) };
 }
 
+/// Whether the registers that were switched on still are, now that the host has had its turns. A
+/// hypervisor that does not notice the change undoes it, and threads would see each other's vectors:
+/// KVM is one on processors that QEMU emulates.
+pub(crate) fn components_stay(features: &Features) -> bool {
+    XCr0::read().bits() == features.extended.components
+}
+
 fn system_calls() {
     // SAFETY: the selectors are in the order that the instructions want, see `descriptors`.
     unsafe { Star::write_raw(SYSRET_BASE, KERNEL_CODE) };
