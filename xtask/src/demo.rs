@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    attested,
     build::Built,
     process,
     root::{Root, Set},
@@ -79,6 +80,19 @@ pub(crate) fn demo(workspace: &Workspace, no_install: bool) -> Result<()> {
     println!(
         "This platform is simulated: QEMU without SEV-SNP. Nothing here is protected from the \
          host, and the digest is not a launch measurement."
+    );
+    Ok(())
+}
+
+/// Shows how a secret gets to a measured program, and how it does not.
+pub(crate) fn attested(workspace: &Workspace, no_install: bool) -> Result<()> {
+    setup::setup(workspace, Wants::DEMO, no_install)?;
+    let built = Built::make(workspace)?;
+    println!("\n== a secret for a measured program; the security processor is simulated");
+    attested::play(workspace, &built, &mut |line| println!("- {line}"))?;
+    println!(
+        "This platform is simulated: the evidence has the form of an SNP machine's and is signed by a \
+         key that this computer made. It protects nothing."
     );
     Ok(())
 }

@@ -7,6 +7,7 @@
 )]
 
 mod apt;
+mod attested;
 mod bench;
 mod build;
 mod demo;
@@ -44,7 +45,13 @@ enum Task {
     /// Build the payload and the launcher, and say where they are
     Build(Setup),
     /// Boot the payload and run Debian programs in it, to look at
-    Demo(Setup),
+    Demo {
+        /// Show attestation instead: a secret goes to a measured program, and to no other
+        #[arg(long)]
+        attested: bool,
+        #[command(flatten)]
+        setup: Setup,
+    },
     /// Run every check: formatting, lints, unit tests, tidy, and programs in QEMU
     Test(test::Options),
     /// Check the source tree's rules that no compiler checks
@@ -103,7 +110,8 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
             println!("payload:  {}", workspace.payload().display());
             println!("launcher: {}", workspace.launcher().display());
         }
-        Task::Demo(Setup { no_install }) => demo::demo(&workspace, no_install)?,
+        Task::Demo { attested: true, setup } => demo::attested(&workspace, setup.no_install)?,
+        Task::Demo { attested: false, setup } => demo::demo(&workspace, setup.no_install)?,
         Task::Test(options) => return Ok(code(test::run_suite(&workspace, &options)?)),
         Task::Tidy => {
             tidy::check(&workspace)?;

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::tally::Tally;
 use crate::{
+    attested::{self, bytes},
     build::Built,
     process,
     root::{Root, Set},
@@ -138,7 +139,7 @@ impl<'a> Tried<'a> {
 
     /// The verdict's exit status, and its text.
     fn verify(&self, digest: &str, nonce: &str, simulated: bool) -> Result<(i32, String)> {
-        fs::write(self.path("policy.toml"), POLICY.replace("MEASUREMENT", digest))?;
+        fs::write(self.path("policy.toml"), attested::policy(digest, 0))?;
         let mut command = self.strongroom(&["verify", "--nonce", nonce]);
         for name in ["policy", "report", "certificates"] {
             let file = if name == "policy" { "policy.toml" } else { name };
@@ -211,62 +212,3 @@ impl<'a> Tried<'a> {
         process::run_quietly(&mut command).map(|_| ())
     }
 }
-
-fn bytes(digits: &str) -> Result<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2).map(std::str::from_utf8);
-    pairs.map(|pair| u8::from_str_radix(pair?, 16).with_context(|| digits.to_owned())).collect()
-}
-
-/// What can be pinned is.
-const POLICY: &str = r#"
-version = 1
-[snp]
-report_versions = [3]
-product_lines = ["Milan"]
-signing_keys = ["VCEK"]
-chip_ids = "skip"
-providers = "skip"
-measurements = [{ digest = "MEASUREMENT", sev_features = 1 }]
-host_data = "skip"
-id_key_digests = "skip"
-author_key_digests = "skip"
-family_ids = "skip"
-image_ids = "skip"
-min_guest_svn = 0
-vmpls = [0]
-report_data = "given"
-min_firmware = "1.55.29"
-provisional_firmware = false
-launch_mitigations = "skip"
-current_mitigations = "skip"
-max_revocation_list_age_s = "skip"
-max_chain_age_s = "skip"
-[snp.guest_policy]
-min_abi = "0.0"
-debug = false
-migration_agent = false
-smt = true
-single_socket = "skip"
-cxl = false
-aes_256_xts = "skip"
-rapl_disabled = "skip"
-ciphertext_hiding = "skip"
-page_swap_disabled = "skip"
-[snp.platform_info]
-smt = true
-tsme = false
-ecc = true
-rapl_disabled = "skip"
-ciphertext_hiding = "skip"
-alias_check = true
-trusted_io = false
-unknown_bits = false
-[snp.save_area]
-secure_tsc = false
-restricted_injection = false
-[snp.min_tcb.Milan]
-current = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
-committed = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
-launch = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
-reported = { boot_loader = 4, tee = 1, snp = 24, microcode = 219 }
-"#;

@@ -24,6 +24,7 @@ use anyhow::Result;
 pub(crate) use oracle::check_oracle;
 
 use crate::{
+    attested,
     build::Built,
     optee::normal_world_cargo,
     process,
@@ -101,6 +102,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
             }
             if wants_evidence {
                 evidence::check(workspace, &built, &tally);
+                tally.check("a secret goes to the measured program and to no other", || {
+                    attested::play(workspace, &built, &mut |_| ())
+                });
             }
             if wants_kvm {
                 tally.check("a KVM that loses vector registers is found out", || {
