@@ -449,12 +449,12 @@ static void take_default_signals(void)
 
 int main(int argc, char **argv)
 {
-    take_default_signals();
     bool forked = true;
     bool list = false;
     if (argc > 2 && strcmp(argv[1], "--helper") == 0) {
         return run_helper(argc - 2, argv + 2);
     }
+    take_default_signals();
     int first = 1;
     for (; first < argc && argv[first][0] == '-'; first++) {
         if (strcmp(argv[first], "--no-fork") == 0) {
