@@ -32,29 +32,8 @@ pub use mailbox::attend;
 pub use memory::{GuestMemory, OutOfReach, Ram};
 pub use processor::{Processor, Status};
 
-/// Bytes of a page.
-const PAGE_LEN: usize = 4096;
+use strongroom_snp_layout::PAGE_LEN;
+use strongroom_snp_layout::fields::{long, put, word};
+
 /// A page's contents.
 pub type Page = [u8; PAGE_LEN];
-
-/// A little-endian field of 4 bytes; 0 behind the end of `bytes`.
-fn word(bytes: &[u8], offset: usize) -> u32 {
-    bytes
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |field| u32::from_le_bytes(*field))
-}
-
-/// A little-endian field of 8 bytes; 0 behind the end of `bytes`.
-fn long(bytes: &[u8], offset: usize) -> u64 {
-    bytes
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |field| u64::from_le_bytes(*field))
-}
-
-/// Copies `field` to `offset` of `bytes`, as far as there is room.
-fn put(bytes: &mut [u8], offset: usize, field: &[u8]) {
-    let room = bytes.get_mut(offset..).unwrap_or_default();
-    room.iter_mut().zip(field).for_each(|(to, from)| *to = *from);
-}

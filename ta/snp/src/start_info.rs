@@ -9,6 +9,7 @@
 
 use crate::ranges::{Ranges, Refused};
 use core::ops::Range;
+use strongroom_snp_layout::fields::{long, word};
 use strongroom_snp_layout::{LAUNCH_PAGE, LaunchPage, MEMORY_MAP_LEN, PAGE, PAGE_LEN, PAYLOAD};
 
 const MAGIC: u32 = 0x336e_c578;
@@ -187,21 +188,6 @@ fn fetch<const LENGTH: usize>(
 ) -> Result<[u8; LENGTH], BadStart> {
     let mut bytes = [0; LENGTH];
     if physical.read(address, &mut bytes) { Ok(bytes) } else { Err(BadStart::OutOfReach) }
-}
-
-/// A little-endian field; both callers stay inside their arrays, and 0 is refused by them all.
-fn word(bytes: &[u8], offset: usize) -> u32 {
-    bytes
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |field| u32::from_le_bytes(*field))
-}
-
-fn long(bytes: &[u8], offset: usize) -> u64 {
-    bytes
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |field| u64::from_le_bytes(*field))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod fields;
+
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 /// The same as a length.
