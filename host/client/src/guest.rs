@@ -47,7 +47,7 @@ impl SimulatedGuest {
     pub(crate) fn new(image: LaunchImage, memory_mib: u64) -> Result<Self, LaunchError> {
         let bytes = memory_mib.saturating_mul(MEBIBYTE);
         let memory = memory_file(bytes).map_err(LaunchError::io("make guest memory"))?;
-        // The digest is computed when somebody needs it.
+        // The digest is computed when the guest asks for something.
         let launch = Launch::new([0; 48])?;
         let map = map(bytes);
         let filling =
@@ -68,13 +68,15 @@ impl SimulatedGuest {
     }
 
     /// Answers the guest's exits from another thread, until the bell's stream ends.
-    pub(crate) fn attend(mut self, bell: UnixStream) -> io::Result<()> {
+    pub(crate) fn attend(self, bell: UnixStream) -> io::Result<()> {
         let (seen, shown) = (self.ram()?, self.ram()?);
         thread::Builder::new().name("guest-exits".to_owned()).spawn(move || {
-            self.launch.measurement = self.image.digest();
-            // Without a folder it has no chip, and answers no request.
-            let folder = Installation::default_folder().unwrap_or_default();
-            let processor = Processor::of_folder(folder, self.launch);
+            let image = self.image;
+            let processor = Processor::on_demand(self.launch, move || {
+                // Without a folder it has no chip, and answers no request.
+                let folder = Installation::default_folder().unwrap_or_default();
+                Ok((Installation::open(&folder)?, image.digest()))
+            });
             attend(bell, &seen, &mut Host::new(shown, processor, table(self.pages)));
         })?;
         Ok(())

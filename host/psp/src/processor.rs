@@ -5,7 +5,6 @@ use crate::exits::SecurityProcessor;
 use crate::key::{self, FIELDS, Mixture};
 use crate::message::{self, Message, Unacceptable};
 use crate::{Installation, InstallationError, Launch, Page, VMPCKS, long, put, report, word};
-use std::path::PathBuf;
 
 const KEY_REQUEST: u8 = 3;
 const REPORT_REQUEST: u8 = 5;
@@ -45,13 +44,25 @@ impl From<Unacceptable> for Status {
     }
 }
 
+/// Makes what a guest's first request needs: the chip, and the launch digest.
+type Make = Box<dyn FnOnce() -> Result<(Installation, [u8; 48]), InstallationError> + Send>;
+
 /// Where the chip comes from.
-#[derive(Debug)]
 enum Chip {
     /// Not needed yet.
-    Folder(PathBuf),
+    Waiting(Make),
     Ready(Box<Installation>),
     Missing,
+}
+
+impl std::fmt::Debug for Chip {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Waiting(_) => "Waiting(..)",
+            Self::Ready(_) => "Ready(..)",
+            Self::Missing => "Missing",
+        })
+    }
 }
 
 /// A security processor with one guest.
@@ -70,17 +81,23 @@ impl Processor {
         Self { chip: Chip::Ready(Box::new(installation)), launch, sequences: [0; VMPCKS] }
     }
 
-    /// One whose chip is in `folder`, and is made when a guest first asks for something.
+    /// One whose chip and launch digest are made when a guest first asks for something: most never do.
     #[must_use]
-    pub const fn of_folder(folder: PathBuf, launch: Launch) -> Self {
-        Self { chip: Chip::Folder(folder), launch, sequences: [0; VMPCKS] }
+    pub fn on_demand(
+        launch: Launch,
+        make: impl FnOnce() -> Result<(Installation, [u8; 48]), InstallationError> + Send + 'static,
+    ) -> Self {
+        Self { chip: Chip::Waiting(Box::new(make)), launch, sequences: [0; VMPCKS] }
     }
 
     fn ready(&mut self) -> Result<(), InstallationError> {
-        if let Chip::Folder(folder) = &self.chip {
-            let opened = Installation::open(folder);
-            self.chip = Chip::Missing;
-            self.chip = Chip::Ready(Box::new(opened?));
+        match std::mem::replace(&mut self.chip, Chip::Missing) {
+            Chip::Waiting(make) => {
+                let (installation, measurement) = make()?;
+                self.launch.measurement = measurement;
+                self.chip = Chip::Ready(Box::new(installation));
+            }
+            known @ (Chip::Ready(_) | Chip::Missing) => self.chip = known,
         }
         Ok(())
     }
@@ -194,7 +211,7 @@ impl SecurityProcessor for Processor {
     fn certificates(&mut self) -> Vec<u8> {
         match (self.ready(), &self.chip) {
             (Ok(()), Chip::Ready(installation)) => table(installation.certificates()),
-            (Ok(()) | Err(_), Chip::Folder(_) | Chip::Missing | Chip::Ready(_)) => Vec::new(),
+            (Ok(()) | Err(_), Chip::Waiting(_) | Chip::Missing | Chip::Ready(_)) => Vec::new(),
         }
     }
 }

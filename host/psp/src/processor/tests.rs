@@ -327,7 +327,8 @@ fn without_a_chip_there_is_no_answer() {
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let launch = Launch::new([0; 48]).unwrap();
-    let mut processor = Processor::of_folder(file.join("psp"), launch);
+    let mut processor =
+        Processor::on_demand(launch, move || Ok((Installation::open(&file.join("psp"))?, [0; 48])));
     assert_eq!(processor.request(&[0; 4096]).map(|_| ()), Err(Status::InvalidPlatformState));
     assert!(processor.certificates().is_empty());
 }
