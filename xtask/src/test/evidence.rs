@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: MIT
 //! Reports of the simulated machine, from the guest's request to the verifier's verdict.
 //!
-//! The probe asks in the kernel's place, and an unmodified program asks the kernel; the launcher plays host and security processor; `measure`
-//! says from the package alone what the report has to say, and `verify` judges. A second program
-//! plays hosts and security processors that lie.
+//! The probe asks in the kernel's place, and an unmodified program asks the kernel; the launcher plays
+//! host and security processor; `measure` says from the package alone what the report has to say, and
+//! `verify` judges. A second program plays hosts and security processors that lie.
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 
 use super::tally::Tally;
 use crate::{
-    attested::{self, bytes},
+    attested::{Desk, LIMIT, bytes},
     build::Built,
     process,
     root::{Root, Set},
@@ -25,7 +22,6 @@ use crate::{
     workspace::Workspace,
 };
 
-const LIMIT: Duration = Duration::from_secs(120);
 /// What the report is to repeat, 64 bytes in hexadecimal.
 const NONCE: &str = "5eed";
 /// Asks for a report over the nonce, and prints it with its certificates.
@@ -50,9 +46,8 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
 
 /// A run of the probe, and what it printed.
 struct Tried<'a> {
-    built: &'a Built,
+    desk: Desk<'a>,
     probe: PathBuf,
-    folder: tempfile::TempDir,
     root: PathBuf,
     answers: BTreeMap<String, String>,
 }
@@ -64,13 +59,13 @@ impl<'a> Tried<'a> {
         command.args(["--profile", "tool", "--package", "strongroom-snp"]);
         process::run_quietly(command.args(["--bin", "strongroom-snp-probe"]))?;
         let probe = workspace.target.join(PAYLOAD_TARGET).join("tool/strongroom-snp-probe");
-        let folder = tempfile::tempdir().context("make a folder")?;
         let root = Root::of_set(workspace, Set::Small)?.image(workspace)?;
-        let mut tried = Self { built, probe, folder, root, answers: BTreeMap::new() };
+        let mut tried = Self { desk: Desk::new(built)?, probe, root, answers: BTreeMap::new() };
         tried.pack("probe", &tried.probe, &["/evidence", NONCE])?;
         tried.pack("program", built.payload(), &["/bin/busybox", "sh", "-c", SCRIPT])?;
         tried.answers = tried.ask()?;
-        tried.keep(&bytes(tried.answer("report")?)?, &bytes(tried.answer("certificates")?)?)?;
+        let (report, certificates) = (tried.answer("report")?, tried.answer("certificates")?);
+        tried.desk.keep(&bytes(report)?, &bytes(certificates)?)?;
         Ok(tried)
     }
 
@@ -81,36 +76,12 @@ impl<'a> Tried<'a> {
             "[workload]\nprogram = '{program}'\narguments = {arguments:?}\n[image]\nroot = '{}'\n",
             self.root.display()
         );
-        let file = self.path(&format!("{name}.toml"));
-        fs::write(&file, manifest)?;
-        let mut pack = self.strongroom(&["pack"]);
-        pack.arg(file).arg("-o").arg(self.path(&format!("{name}.room")));
-        pack.arg("--kernel").arg(format!("snp-sim={}", kernel.display()));
-        process::run_quietly(&mut pack).map(|_| ())
-    }
-
-    /// Where `verify` looks for evidence.
-    fn keep(&self, report: &[u8], certificates: &[u8]) -> Result<()> {
-        fs::write(self.path("report"), report)?;
-        Ok(fs::write(self.path("certificates"), certificates)?)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// The launcher, with a simulated chip of this test's own.
-    fn strongroom(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.built.launcher());
-        command.args(arguments).env("XDG_DATA_HOME", self.path("data"));
-        command
+        self.desk.pack(name, kernel, &manifest)
     }
 
     /// Runs a package; what it printed.
     fn run(&self, name: &str) -> Result<Vec<u8>> {
-        let mut command = self.strongroom(&["run", "--accel", "tcg"]);
-        command.arg(self.path(&format!("{name}.room")));
-        let finished = process::capture(&mut command, b"", LIMIT)?;
+        let finished = process::capture(&mut self.desk.run(name), b"", LIMIT)?;
         let error = String::from_utf8_lossy(&finished.stderr);
         ensure!(finished.status == 0, "status {}: {error}", finished.status);
         Ok(finished.stdout)
@@ -128,41 +99,23 @@ impl<'a> Tried<'a> {
         self.answers.get(name).map(String::as_str).with_context(|| format!("no {name}"))
     }
 
-    /// The launch digest, from the package alone.
-    fn measured(&self, name: &str) -> Result<String> {
-        let mut command = self.strongroom(&["measure", "--tee", "snp-sim"]);
-        let output = process::run_quietly(command.arg(self.path(&format!("{name}.room"))))?;
-        let text = String::from_utf8_lossy(&output);
-        let digest = text.split_whitespace().find(|word| word.len() == 96);
-        digest.map(str::to_owned).with_context(|| format!("no launch digest: {text}"))
-    }
-
     /// The verdict's exit status, and its text.
     fn verify(&self, digest: &str, nonce: &str, simulated: bool) -> Result<(i32, String)> {
-        fs::write(self.path("policy.toml"), attested::policy(digest, 0))?;
-        let mut command = self.strongroom(&["verify", "--nonce", nonce]);
-        for name in ["policy", "report", "certificates"] {
-            let file = if name == "policy" { "policy.toml" } else { name };
-            command.arg(format!("--{name}")).arg(self.path(file));
-        }
-        if simulated {
-            command.arg("--insecure-accept-simulated");
-        }
-        let finished = process::capture(&mut command, b"", LIMIT)?;
+        let finished = self.desk.verify(digest, nonce, simulated)?;
         let mut text = String::from_utf8_lossy(&finished.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&finished.stderr));
         Ok((finished.status, text))
     }
 
     fn is_accepted(&self) -> Result<()> {
-        let (status, text) = self.verify(&self.measured("probe")?, NONCE, true)?;
+        let (status, text) = self.verify(&self.desk.measured("probe")?, NONCE, true)?;
         ensure!(status == 0, "status {status}: {text}");
         ensure!(text.to_lowercase().contains("simulated"), "it does not say what it is: {text}");
         Ok(())
     }
 
     fn is_refused_otherwise(&self) -> Result<()> {
-        let digest = self.measured("probe")?;
+        let digest = self.desk.measured("probe")?;
         let other = digest.replace(['0', '1'], "2");
         for (digest, nonce, simulated) in
             [(other.as_str(), NONCE, true), (&digest, "5eee", true), (&digest, NONCE, false)]
@@ -197,10 +150,10 @@ impl<'a> Tried<'a> {
         let output = self.run("program")?;
         let (report, certificates) =
             output.split_at_checked(REPORT_LEN).context("no report and certificates")?;
-        self.keep(report, certificates)?;
-        let (status, text) = self.verify(&self.measured("program")?, NONCE, true)?;
+        self.desk.keep(report, certificates)?;
+        let (status, text) = self.verify(&self.desk.measured("program")?, NONCE, true)?;
         ensure!(status == 0, "status {status}: {text}");
-        let (status, text) = self.verify(&self.measured("probe")?, NONCE, true)?;
+        let (status, text) = self.verify(&self.desk.measured("probe")?, NONCE, true)?;
         ensure!(status == 1, "it speaks for the probe: {text}");
         Ok(())
     }

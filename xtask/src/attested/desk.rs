@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+//! Where packages and evidence lie while they are made and judged.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build::Built,
+    process::{self, Finished},
+};
+
+/// No command here takes longer.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+const POLICY: &str = include_str!("../../../xtest/attested/policy.toml");
+
+/// The launcher, with a folder and a simulated chip of its own.
+pub(crate) struct Desk<'a> {
+    built: &'a Built,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Desk<'a> {
+    /// An empty one.
+    pub(crate) fn new(built: &'a Built) -> Result<Self> {
+        Ok(Self { built, folder: tempfile::tempdir().context("make a folder")? })
+    }
+
+    /// A file on it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The launcher.
+    pub(crate) fn strongroom(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.built.launcher());
+        command.args(arguments).env("XDG_DATA_HOME", self.path("data"));
+        command
+    }
+
+    /// A run of the package of that name, in emulation.
+    pub(crate) fn run(&self, name: &str) -> Command {
+        let mut command = self.strongroom(&["run", "--accel", "tcg"]);
+        command.arg(self.room(name));
+        command
+    }
+
+    /// Packs a kernel image of the simulation with what it is to run.
+    pub(crate) fn pack(&self, name: &str, kernel: &Path, manifest: &str) -> Result<()> {
+        let file = self.path(&format!("{name}.toml"));
+        fs::write(&file, manifest)?;
+        let mut pack = self.strongroom(&["pack"]);
+        pack.arg(file).arg("-o").arg(self.room(name));
+        pack.arg("--kernel").arg(format!("snp-sim={}", kernel.display()));
+        process::run_quietly(&mut pack).map(|_| ())
+    }
+
+    /// The launch digest, from the package alone.
+    pub(crate) fn measured(&self, name: &str) -> Result<String> {
+        let mut measure = self.strongroom(&["measure", "--tee", "snp-sim"]);
+        let text = process::run_quietly(measure.arg(self.room(name)))?;
+        let text = String::from_utf8_lossy(&text);
+        let digest = text.split_whitespace().find(|word| word.len() == 96);
+        digest.map(str::to_owned).with_context(|| format!("no launch digest: {text}"))
+    }
+
+    /// Keeps a program's report, for [`Desk::verify`].
+    pub(crate) fn keep(&self, report: &[u8], certificates: &[u8]) -> Result<()> {
+        fs::write(self.path("report"), report)?;
+        Ok(fs::write(self.path("certificates"), certificates)?)
+    }
+
+    /// Has what was kept judged: as the report of a program with that launch digest.
+    pub(crate) fn verify(&self, digest: &str, nonce: &str, simulated: bool) -> Result<Finished> {
+        fs::write(self.path("policy.toml"), policy(digest, 0))?;
+        let mut command = self.strongroom(&["verify", "--nonce", nonce]);
+        for (option, file) in [
+            ("--policy", "policy.toml"),
+            ("--report", "report"),
+            ("--certificates", "certificates"),
+        ] {
+            command.arg(option).arg(self.path(file));
+        }
+        if simulated {
+            command.arg("--insecure-accept-simulated");
+        }
+        process::capture(&mut command, b"", LIMIT)
+    }
+
+    fn room(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.room"))
+    }
+}
+
+/// A policy for simulated evidence with that launch digest and privilege level.
+pub(super) fn policy(digest: &str, level: u8) -> String {
+    POLICY.replace("MEASUREMENT", digest).replace("LEVEL", &level.to_string())
+}
+
+/// The bytes of hexadecimal digits.
+pub(crate) fn bytes(digits: &str) -> Result<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2).map(std::str::from_utf8);
+    pairs.map(|pair| u8::from_str_radix(pair?, 16).with_context(|| digits.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::policy;
+
+    #[test]
+    fn a_policy_has_no_gap() {
+        let text = policy(&"ab".repeat(48), 1);
+        assert!(!text.contains("MEASUREMENT\"") && text.contains("vmpls = [1]"));
+    }
+}
