@@ -57,6 +57,19 @@ impl Kind {
         })
     }
 
+    /// Whether a name of this kind can be removed as a directory, or as anything else.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTDIR` and `EISDIR`.
+    pub(crate) fn check_removal(self, as_directory: bool) -> Result<(), Errno> {
+        match (as_directory, self == Self::Directory) {
+            (true, false) => Err(Errno::ENOTDIR),
+            (false, true) => Err(Errno::EISDIR),
+            (true, true) | (false, false) => Ok(()),
+        }
+    }
+
     /// `d_type` of `getdents64(2)`.
     pub(crate) const fn directory_type(self) -> u8 {
         (self.mode_bits() >> 12) as u8
@@ -105,6 +118,23 @@ impl Attributes {
         }
     }
 
+    /// Attributes of a node that is made up when it is looked at, and always new.
+    pub(crate) const fn generated(
+        kind: Kind,
+        id: InodeId,
+        permissions: u32,
+        now_ns: Timestamp,
+    ) -> Self {
+        let mut attributes = Self::anonymous(kind, id, permissions);
+        if matches!(kind, Kind::Directory) {
+            attributes.links = 2;
+        }
+        attributes.accessed_ns = now_ns;
+        attributes.modified_ns = now_ns;
+        attributes.changed_ns = now_ns;
+        attributes
+    }
+
     /// `st_mode`.
     pub(crate) const fn mode(&self) -> u32 {
         self.kind.mode_bits() | self.permissions
@@ -126,6 +156,13 @@ pub(crate) struct Change {
     pub(crate) size: Option<u64>,
     pub(crate) accessed_ns: Option<Timestamp>,
     pub(crate) modified_ns: Option<Timestamp>,
+}
+
+impl Change {
+    /// Whether a size is all that is set: of files that are truncated before each write.
+    pub(crate) const fn is_truncation(&self) -> bool {
+        self.size.is_some() && self.permissions.is_none() && self.uid.is_none()
+    }
 }
 
 /// What to make in a directory.

@@ -151,21 +151,13 @@ impl Inode for Node {
     }
 
     fn attributes(&self, _by: &Thread) -> SysResult<Attributes> {
-        let mut attributes = Attributes::anonymous(self.kind(), self.id(), self.permissions());
-        if self.kind() == Kind::Directory {
-            attributes.links = 2;
-        }
         let now = self.fs.kernel.wall_ns();
-        attributes.accessed_ns = now;
-        attributes.modified_ns = now;
-        attributes.changed_ns = now;
-        Ok(attributes)
+        Ok(Attributes::generated(self.kind(), self.id(), self.permissions(), now))
     }
 
     /// Shells truncate what they write to: that changes nothing.
     fn change(&self, _by: &Thread, change: &Change) -> SysResult<()> {
-        let only_size = change.permissions.is_none() && change.uid.is_none();
-        if self.kind() == Kind::Regular && change.size.is_some() && only_size {
+        if self.kind() == Kind::Regular && change.is_truncation() {
             return Ok(());
         }
         Err(Errno::EPERM.into())
@@ -240,12 +232,7 @@ impl Inode for Node {
 
     /// An item goes with its files.
     fn remove(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
-        let is_directory = self.lookup(by, name)?.kind() == Kind::Directory;
-        match (directory, is_directory) {
-            (true, false) => return Err(Errno::ENOTDIR.into()),
-            (false, true) => return Err(Errno::EISDIR.into()),
-            (true, true) | (false, false) => {}
-        }
+        self.lookup(by, name)?.kind().check_removal(directory)?;
         if !matches!(self.what, What::Reports) {
             return Err(Errno::EPERM.into());
         }

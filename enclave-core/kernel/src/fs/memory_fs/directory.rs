@@ -248,14 +248,12 @@ impl Node {
 
     pub(super) fn remove_node(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
         let node = self.child(by, name)?;
-        match (directory, node.kind == Kind::Directory) {
-            (true, false) => return Err(Errno::ENOTDIR.into()),
-            (false, true) => return Err(Errno::EISDIR.into()),
-            (true, true) => node.die(by)?,
-            (false, false) => node.change_links(false),
-        }
+        node.kind.check_removal(directory)?;
         if directory {
+            node.die(by)?;
             self.change_links(false);
+        } else {
+            node.change_links(false);
         }
         self.directory()?.lock().take(name);
         self.modified();
@@ -342,15 +340,13 @@ impl Node {
 
     /// The target of a rename is replaced by `node`.
     fn give_way(&self, by: &Thread, node: &Self) -> SysResult<()> {
-        match (node.kind == Kind::Directory, self.kind == Kind::Directory) {
-            (true, true) => self.die(by),
-            (true, false) => Err(Errno::ENOTDIR.into()),
-            (false, true) => Err(Errno::EISDIR.into()),
-            (false, false) => {
-                self.change_links(false);
-                Ok(())
-            }
+        let directory = node.kind == Kind::Directory;
+        self.kind.check_removal(directory)?;
+        if directory {
+            return self.die(by);
         }
+        self.change_links(false);
+        Ok(())
     }
 
     fn place_at(self: &Arc<Self>, directory: &Self, name: &[u8]) -> SysResult<()> {

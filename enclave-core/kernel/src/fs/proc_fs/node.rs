@@ -174,28 +174,22 @@ impl Inode for Node {
     }
 
     fn attributes(&self, by: &Thread) -> SysResult<Attributes> {
-        let mut attributes = Attributes::anonymous(self.kind(), self.id(), self.entry.permissions);
+        let now = self.tree.kernel.wall_ns();
+        let permissions = self.entry.permissions;
+        let mut attributes = Attributes::generated(self.kind(), self.id(), permissions, now);
         if self.owner.pid != 0 {
             let process = self.view(by).process()?;
             let credentials = process.credentials.lock();
             attributes.uid = credentials.euid;
             attributes.gid = credentials.egid;
         }
-        if self.kind() == Kind::Directory {
-            attributes.links = 2;
-        }
-        let now = self.tree.kernel.wall_ns();
-        attributes.accessed_ns = now;
-        attributes.modified_ns = now;
-        attributes.changed_ns = now;
         Ok(attributes)
     }
 
     /// Settings are truncated before they are written: that changes nothing.
     fn change(&self, _by: &Thread, change: &Change) -> SysResult<()> {
-        let only_size = change.permissions.is_none() && change.uid.is_none();
         match &self.entry.what {
-            What::Setting(..) if change.size.is_some() && only_size => Ok(()),
+            What::Setting(..) if change.is_truncation() => Ok(()),
             What::Setting(..)
             | What::Directory(..)
             | What::Text(_)
@@ -255,13 +249,8 @@ impl Inode for Node {
 
     /// Nothing can be removed; a wrong kind is said first.
     fn remove(&self, by: &Thread, name: &[u8], directory: bool) -> SysResult<()> {
-        let is_directory = self.lookup(by, name)?.kind() == Kind::Directory;
-        Err(match (directory, is_directory) {
-            (true, false) => Errno::ENOTDIR,
-            (false, true) => Errno::EISDIR,
-            (true, true) | (false, false) => Errno::EPERM,
-        }
-        .into())
+        self.lookup(by, name)?.kind().check_removal(directory)?;
+        Err(Errno::EPERM.into())
     }
 
     fn list(
