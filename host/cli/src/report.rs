@@ -17,7 +17,7 @@ pub(crate) fn line(text: &str) {
 
 /// Says what went wrong and what can be done about it; the exit status.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    line(&format!("{error:#}"));
+    line(&sentence(error));
     if let Some(hint) = crate::pack_ta::hint(error) {
         line(&format!("hint: {hint}"));
     }
@@ -30,7 +30,34 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(launch.exit_code())
 }
 
+/// An error and its causes; those whose words are there already are left out.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text.extend([separator, &cause]);
+        }
+    }
+    text
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let told = LaunchError::Io { action: "open x", source: missing() };
+        assert_eq!(sentence(&told.into()), format!("cannot open x: {}", missing()));
+        let untold = Err::<(), _>(missing()).context("read x").unwrap_err();
+        assert_eq!(sentence(&untold), format!("read x: {}", missing()));
+    }
 }
