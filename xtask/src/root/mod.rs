@@ -103,12 +103,13 @@ impl Root {
         Ok(derived)
     }
 
-    /// This root as an image file, built by the launcher once per contents and launcher.
+    /// This root as an image file, built by the launcher once per contents and launcher. It lies beside
+    /// the launcher: another checkout has another one, and forgets images that are not its own.
     pub(crate) fn image(&self, workspace: &Workspace) -> Result<PathBuf> {
         let launcher = workspace.launcher();
         let tool = digest_bytes(&fs::read(&launcher).context("read the launcher")?);
         let key = digest(&format!("{}{tool}", self.stamp));
-        let images = workspace.cache.join("images");
+        let images = workspace.target.join("images");
         fs::create_dir_all(&images)?;
         let prefix = format!("{}-", self.name);
         let image = images.join(format!("{prefix}{}.img", key.get(..16).unwrap_or(&key)));
