@@ -10,6 +10,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use strongroom_evidence::{Malformed, Report, Vmpl};
+use strongroom_token::{BadToken, Token};
 
 /// Nonce and key were sent.
 #[derive(Debug)]
@@ -43,11 +44,16 @@ pub struct Expecting(Channel);
 
 /// What the other side sent about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// A report, as it came.
-    pub report: Vec<u8>,
-    /// The host's table of certificates; may be empty.
-    pub certificates: Vec<u8>,
+pub enum Evidence {
+    /// A report of SEV-SNP.
+    SnpReport {
+        /// The report, as it came.
+        report: Vec<u8>,
+        /// The host's table of certificates; may be empty.
+        certificates: Vec<u8>,
+    },
+    /// The token of a trusted application, as it came.
+    Token(Vec<u8>),
 }
 
 /// Why there is no evidence to look at.
@@ -64,16 +70,18 @@ pub enum NotPresented {
 pub enum NotVerified<E> {
     /// No report.
     Unreadable(Malformed),
+    /// No token.
+    UnreadableToken(BadToken),
     /// The report was not asked for by a kernel: a program, or the host, may have made it.
     PrivilegeLevel {
         /// The level in the report.
         found: Vmpl,
     },
-    /// The report is not about this session: of another session, nonce or enclave.
+    /// The evidence is not about this session: of another session, nonce or enclave.
     ReportData {
         /// What this session's evidence repeats.
         expected: Box<[u8; 64]>,
-        /// What the report repeats.
+        /// What the evidence repeats.
         found: Box<[u8; 64]>,
     },
     /// The caller's check refused.
@@ -132,18 +140,18 @@ impl Unproven {
     /// [`NotPresented`]: the enclave has none, or it is not the enclave that speaks.
     pub fn receive(mut self, frame: &[u8]) -> Result<Presented, NotPresented> {
         let plain = self.channel.open(frame).map_err(NotPresented::Session)?;
-        match parse(&plain).map_err(NotPresented::Session)? {
-            ToClient::SnpReport { report, certificates } => Ok(Presented {
-                channel: self.channel,
-                report_data: self.report_data,
-                evidence: Evidence { report: report.into(), certificates: certificates.into() },
-            }),
-            ToClient::NoEvidence(reason) => Err(NotPresented::NoEvidence(reason)),
+        let evidence = match parse(&plain).map_err(NotPresented::Session)? {
+            ToClient::SnpReport { report, certificates } => {
+                Evidence::SnpReport { report: report.into(), certificates: certificates.into() }
+            }
+            ToClient::Token(token) => Evidence::Token(token.into()),
+            ToClient::NoEvidence(reason) => return Err(NotPresented::NoEvidence(reason)),
             ToClient::Refused(_)
             | ToClient::Started
             | ToClient::Exited { .. }
-            | ToClient::Close => Err(NotPresented::Session(SessionError::OutOfOrder)),
-        }
+            | ToClient::Close => return Err(NotPresented::Session(SessionError::OutOfOrder)),
+        };
+        Ok(Presented { channel: self.channel, report_data: self.report_data, evidence })
     }
 }
 
@@ -161,8 +169,9 @@ impl Presented {
     }
 
     /// Decides whether to go on: `check` has to find the evidence genuine and good enough, and gets
-    /// the report data that the policy is to ask for. That the report is about this session, and was
-    /// asked for by a kernel, is checked here whatever the policy says.
+    /// the report data that the policy is to ask for. That the evidence is about this session, and a
+    /// report was asked for by a kernel, is checked here whatever the policy says. In a trusted
+    /// application kernel and program are one domain: a token tells nothing of the kind.
     ///
     /// # Errors
     ///
@@ -171,16 +180,28 @@ impl Presented {
         self,
         check: impl FnOnce(&Evidence, [u8; 64]) -> Result<C, E>,
     ) -> Result<(Verified, C), NotVerified<E>> {
-        let report = Report::parse(&self.evidence.report).map_err(NotVerified::Unreadable)?;
-        if report.vmpl != Vmpl::Guest(KERNEL_VMPL) {
-            return Err(NotVerified::PrivilegeLevel { found: report.vmpl });
-        }
-        if report.report_data != self.report_data {
-            let (expected, found) = (Box::new(self.report_data), Box::new(report.report_data));
+        let found = match &self.evidence {
+            Evidence::SnpReport { report, .. } => kernel_report(report)?.report_data,
+            Evidence::Token(token) => {
+                Token::parse(token).map_err(NotVerified::UnreadableToken)?.statement.nonce
+            }
+        };
+        if found != self.report_data {
+            let (expected, found) = (Box::new(self.report_data), Box::new(found));
             return Err(NotVerified::ReportData { expected, found });
         }
         let claims = check(&self.evidence, self.report_data).map_err(NotVerified::Check)?;
         Ok((Verified(self.channel), claims))
+    }
+}
+
+/// A report that a kernel has asked for.
+fn kernel_report<E>(report: &[u8]) -> Result<Report, NotVerified<E>> {
+    let report = Report::parse(report).map_err(NotVerified::Unreadable)?;
+    if report.vmpl == Vmpl::Guest(KERNEL_VMPL) {
+        Ok(report)
+    } else {
+        Err(NotVerified::PrivilegeLevel { found: report.vmpl })
     }
 }
 
@@ -253,7 +274,9 @@ impl Expecting {
             ToClient::Exited { status } => Ok(Answer::Exited(status)),
             ToClient::Refused(reason) => Ok(Answer::Refused(reason)),
             ToClient::Close => Ok(Answer::Closed),
-            ToClient::SnpReport { .. } | ToClient::NoEvidence(_) => Err(SessionError::OutOfOrder),
+            ToClient::SnpReport { .. } | ToClient::Token(_) | ToClient::NoEvidence(_) => {
+                Err(SessionError::OutOfOrder)
+            }
         }
     }
 

@@ -51,6 +51,8 @@ pub enum Evidence<'a> {
         /// The table of certificates; one over [`crate::CERTIFICATES_MAX`] is left out.
         certificates: &'a [u8],
     },
+    /// The token of a trusted application, over [`Proving::report_data`].
+    Token(&'a [u8]),
     /// There is none.
     None(NoEvidence),
 }
@@ -120,7 +122,7 @@ impl Proving {
     ///
     /// # Errors
     ///
-    /// [`SessionError::TooLong`] for a report that is none.
+    /// [`SessionError::TooLong`] for a report or token that is none.
     pub fn present(mut self, evidence: Evidence<'_>) -> Result<(Intake, Vec<u8>), SessionError> {
         let (message, phase) = match evidence {
             Evidence::SnpReport { report, certificates } => {
@@ -128,6 +130,7 @@ impl Proving {
                 let certificates = if fits { certificates } else { &[] };
                 (ToClient::SnpReport { report, certificates }, Phase::Gathering)
             }
+            Evidence::Token(token) => (ToClient::Token(token), Phase::Gathering),
             Evidence::None(reason) => (ToClient::NoEvidence(reason), Phase::Closed),
         };
         let frame = self.channel.seal(&message)?;

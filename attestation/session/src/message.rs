@@ -33,6 +33,8 @@ pub enum ToClient<'a> {
     },
     /// Nothing follows.
     Close,
+    /// The first message: the token of a trusted application.
+    Token(&'a [u8]),
 }
 
 /// From the client, after it has verified the evidence.
@@ -65,7 +67,7 @@ pub enum ToEnclave<'a> {
 /// Why there is no evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoEvidence {
-    /// The machine has no security processor: a simulation without one, or another kind of machine.
+    /// The machine has nothing that would vouch for it: a simulation without a security processor.
     NoSecurityProcessor,
     /// The security processor refused, with this status.
     Refused(u32),
@@ -165,6 +167,7 @@ mod tests {
         assert_eq!(bytes(&ToClient::Started), [3]);
         assert_eq!(bytes(&ToClient::Exited { status: 9 }), [4, 9]);
         assert_eq!(bytes(&ToClient::Close), [5]);
+        assert_eq!(bytes(&ToClient::Token(b"t")), [6, 1, b't']);
         let bytes =
             |message: &ToEnclave<'_>| -> Vec<u8> { postcard::to_allocvec(message).unwrap() };
         assert_eq!(bytes(&ToEnclave::Argument("x")), [0, 1, b'x']);

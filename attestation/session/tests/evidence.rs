@@ -4,11 +4,13 @@
 
 mod support;
 
+use strongroom_attestation_testing::application::{self, Application};
 use strongroom_attestation_testing::machine::{Machine, policy_text};
 use strongroom_evidence::Vmpl;
-use strongroom_session::client::{Hello, NotVerified};
+use strongroom_session::client::{self, Hello, NotVerified};
 use strongroom_session::enclave::Evidence;
-use strongroom_verifier::Refusal;
+use strongroom_token::BadToken;
+use strongroom_verifier::{Enrolment, Policy, Refusal, verify_token};
 use support::*;
 
 /// Shows a client the evidence that `machine` would give for `data`, or for its session.
@@ -45,6 +47,36 @@ fn evidence_of_another_session_nonce_or_enclave_is_refused() {
         let (expected, found) = (Box::new(expected), Box::new(found));
         assert_eq!(refused, Err(NotVerified::ReportData { expected, found }));
     }
+}
+
+#[test]
+fn a_token_has_to_be_about_this_session() {
+    let shown = |data: Option<[u8; 64]>| {
+        let (unproven, proving) = handshake(&owner(), 1);
+        let mut application = Application::new();
+        application.statement.nonce = data.unwrap_or(*proving.report_data());
+        let (_, bytes) = proving.present(Evidence::Token(&application.token())).unwrap();
+        let presented = unproven.receive(&frame(&bytes)).unwrap();
+        presented.verify(|evidence, data| {
+            let client::Evidence::Token(token) = evidence else { panic!("{evidence:?}") };
+            let enrolment = Application::new().enrolment_text("device");
+            let enrolment = Enrolment::from_toml(&enrolment).unwrap();
+            let policy = Policy::from_toml(&application::policy_text()).unwrap();
+            verify_token(token, &enrolment, &policy.with_report_data(data))
+        })
+    };
+    assert!(shown(None).is_ok());
+    let expected = *handshake(&owner(), 1).1.report_data();
+    for found in [*handshake(&owner(), 2).1.report_data(), [0; 64]] {
+        let refused = shown(Some(found)).map(|_| ());
+        let (expected, found) = (Box::new(expected), Box::new(found));
+        assert_eq!(refused, Err(NotVerified::ReportData { expected, found }));
+    }
+    let (unproven, proving) = handshake(&owner(), 1);
+    let (_, bytes) = proving.present(Evidence::Token(b"no token")).unwrap();
+    let presented = unproven.receive(&frame(&bytes)).unwrap();
+    let refused = presented.verify(|_, _| Ok::<(), ()>(())).map(|_| ());
+    assert_eq!(refused, Err(NotVerified::UnreadableToken(BadToken::Envelope)));
 }
 
 /// A man in the middle ends the client's session himself, with keys of his own, and has a genuine

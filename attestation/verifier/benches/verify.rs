@@ -7,7 +7,7 @@ use std::hint::black_box;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use strongroom_verifier::{CachedChain, Evidence, Refusal, verify, verify_with_chain};
+use strongroom_verifier::{CachedChain, Refusal, verify_report, verify_report_with_chain};
 use support::{Machine, NOW, Verified as _, policy};
 
 fn benchmark(criterion: &mut Criterion) {
@@ -17,13 +17,13 @@ fn benchmark(criterion: &mut Criterion) {
     let endorsements = machine.endorsements(&report_key);
     let chain = accepted(CachedChain::check(&endorsements, NOW));
     let report = machine.chip.sign(&machine.report);
-    let evidence = Evidence::SnpReport(&report);
     // A refusal would be quick, and its time would say nothing: each round has to accept.
-    criterion.bench_function("verify_with_chain", |bencher| {
-        bencher.iter(|| accepted(verify_with_chain(black_box(&evidence), &chain, &policy, NOW)));
+    criterion.bench_function("verify_report_with_chain", |bencher| {
+        bencher
+            .iter(|| accepted(verify_report_with_chain(black_box(&report), &chain, &policy, NOW)));
     });
-    criterion.bench_function("verify", |bencher| {
-        bencher.iter(|| accepted(verify(black_box(&evidence), &endorsements, &policy, NOW)));
+    criterion.bench_function("verify_report", |bencher| {
+        bencher.iter(|| accepted(verify_report(black_box(&report), &endorsements, &policy, NOW)));
     });
     criterion.bench_function("check_chain", |bencher| {
         bencher.iter(|| accepted(CachedChain::check(black_box(&endorsements), NOW)));

@@ -2,17 +2,31 @@
 //! What is known of an enclave after its evidence was believed.
 
 use crate::rule::{Hex, Version};
-use crate::{CachedChain, KeyKind, ProductLine, Root};
+use crate::{CachedChain, Enrolment, KeyKind, Platform, ProductLine, Root};
 use serde::Serialize;
 use strongroom_evidence::{Extension, GuestPolicy, PlatformInfo, Report, TcbVersion, Vmpl};
+use strongroom_token::{Statement, Token};
+use uuid::Uuid;
 
-/// Facts that the evidence proves, and all that is weak about it.
+/// Facts that evidence proves, and all that is weak about it.
+///
+/// As JSON one object, with the member `tee`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "tee")]
+pub enum Claims {
+    /// Of a guest of AMD SEV-SNP.
+    #[serde(rename = "amd-sev-snp")]
+    Snp(Box<SnpClaims>),
+    /// Of a trusted application of OP-TEE.
+    #[serde(rename = "op-tee")]
+    Optee(Box<OpteeClaims>),
+}
+
+/// What a report proves.
 ///
 /// `insecure` comes first on purpose: a reader who stops early has seen it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Claims {
-    /// Always `amd-sev-snp`.
-    pub tee: &'static str,
+pub struct SnpClaims {
     /// What takes the worth out of the rest.
     pub insecure: Insecure,
     /// Keys of the policy whose checks were dropped.
@@ -68,10 +82,40 @@ pub struct Claims {
     pub revocation_list_update: Option<u64>,
 }
 
+/// What a token proves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpteeClaims {
+    /// What takes the worth out of the rest.
+    pub insecure: Insecure,
+    /// Keys of the policy whose checks were dropped.
+    pub skipped: Vec<String>,
+    /// UUID of the trusted application.
+    pub ta_uuid: Uuid,
+    /// Its version, which OP-TEE keeps from going back where it has a store for that.
+    pub ta_version: u32,
+    /// What the application says it was packed from. Its identity key vouches for that: of whoever
+    /// may sign applications with this UUID for this device.
+    pub package_digest: Hex<32>,
+    /// SHA-256 of all read-only memory of the application, as the attestation PTA found it. Absent
+    /// where the device has no such PTA, or none was enrolled.
+    pub memory_hash: Option<Hex<32>>,
+    /// What the application put into the token.
+    pub report_data: Hex<64>,
+    /// SHA-256 of the identity key, which names device and application.
+    pub identity_key_id: Hex<32>,
+    /// What the identity key belongs to. Not to a version: an older one has the same key, so pin the
+    /// least version. Not to the digest of the code.
+    pub identity_of: &'static [&'static str],
+    /// Whether the kernel is out of the program's reach. It is not: in a trusted application the two are
+    /// one domain, and the program can say whatever the kernel can.
+    pub kernel_isolated: bool,
+}
+
 /// Each of these, when it is set, lets somebody else in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Insecure {
-    /// The root is not AMD's. Its key's SHA-256.
+    /// Nobody vouches for the key at the root of the evidence: it is not AMD's, or of a device that
+    /// was enrolled as simulated. The key's SHA-256.
     pub simulated_root: Option<String>,
     /// The host may read and write the guest's memory.
     pub debug: bool,
@@ -157,7 +201,83 @@ pub struct TcbParts {
     pub microcode: u8,
 }
 
+/// What the identity key of a trusted application is derived from, or can be had by.
+const IDENTITY_OF: &[&str] = &["device", "ta_uuid", "ta_signer"];
+
 impl Claims {
+    /// What takes the worth out of the rest.
+    #[must_use]
+    pub const fn insecure(&self) -> &Insecure {
+        match self {
+            Self::Snp(claims) => &claims.insecure,
+            Self::Optee(claims) => &claims.insecure,
+        }
+    }
+
+    /// Keys of the policy whose checks were dropped.
+    #[must_use]
+    pub fn skipped(&self) -> &[String] {
+        match self {
+            Self::Snp(claims) => &claims.skipped,
+            Self::Optee(claims) => &claims.skipped,
+        }
+    }
+
+    /// What a report of SEV-SNP proves, if that was the evidence.
+    #[must_use]
+    pub const fn snp(&self) -> Option<&SnpClaims> {
+        match self {
+            Self::Snp(claims) => Some(claims),
+            Self::Optee(_) => None,
+        }
+    }
+
+    /// What a token of OP-TEE proves, if that was the evidence.
+    #[must_use]
+    pub const fn optee(&self) -> Option<&OpteeClaims> {
+        match self {
+            Self::Optee(claims) => Some(claims),
+            Self::Snp(_) => None,
+        }
+    }
+}
+
+impl From<SnpClaims> for Claims {
+    fn from(claims: SnpClaims) -> Self {
+        Self::Snp(Box::new(claims))
+    }
+}
+
+impl From<OpteeClaims> for Claims {
+    fn from(claims: OpteeClaims) -> Self {
+        Self::Optee(Box::new(claims))
+    }
+}
+
+impl OpteeClaims {
+    /// The facts of a token whose signatures were checked. `memory_hash` is what the PTA has signed.
+    pub(crate) fn of(statement: &Statement, memory_hash: bool, enrolment: &Enrolment) -> Self {
+        let key_id = Hex(Token::key_id(&statement.identity_key));
+        Self {
+            insecure: Insecure::of_platform(enrolment.platform, &key_id),
+            skipped: Vec::new(),
+            ta_uuid: Uuid::from_bytes(statement.ta_uuid),
+            ta_version: statement.ta_version,
+            package_digest: Hex(statement.package_digest),
+            memory_hash: statement
+                .memory
+                .as_ref()
+                .filter(|_| memory_hash)
+                .map(|memory| Hex(memory.hash)),
+            report_data: Hex(statement.nonce),
+            identity_key_id: key_id,
+            identity_of: IDENTITY_OF,
+            kernel_isolated: false,
+        }
+    }
+}
+
+impl SnpClaims {
     /// The facts of a report whose signature was checked under `chain`. Not yet what the policy
     /// has to say to it.
     pub(crate) fn of(report: &Report, vmpl: u8, tcb: TcbClaims, chain: &CachedChain) -> Self {
@@ -168,7 +288,6 @@ impl Claims {
             }
         };
         Self {
-            tee: "amd-sev-snp",
             insecure: Insecure::of(report, chain),
             skipped: Vec::new(),
             product_line: chain.line,
@@ -203,6 +322,21 @@ impl Claims {
 }
 
 impl Insecure {
+    /// A trusted application has no debug mode that it would know of, no migration, and no list of
+    /// revoked keys: who takes a key out of the policy has revoked it.
+    fn of_platform(platform: Platform, key_id: &Hex<32>) -> Self {
+        Self {
+            simulated_root: match platform {
+                Platform::Device => None,
+                Platform::Simulated => Some(key_id.to_string()),
+            },
+            debug: false,
+            migration_agent: false,
+            provisional_firmware: false,
+            revocation_unchecked: false,
+        }
+    }
+
     fn of(report: &Report, chain: &CachedChain) -> Self {
         Self {
             simulated_root: match &chain.root {

@@ -3,12 +3,12 @@
 //! policy drops any of this.
 
 use crate::claims::{TcbClaims, guest_level};
-use crate::{CachedChain, Claims, KeyKind, Part, ProductLine, Refusal};
+use crate::{CachedChain, KeyKind, Part, ProductLine, Refusal, SnpClaims};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use strongroom_evidence::{Malformed, REPORT_LEN, Report, SigningKey, TcbBytes, TcbVersion};
 
 /// Checks `bytes` against `chain` and returns what they claim.
-pub(crate) fn check(bytes: &[u8], chain: &CachedChain) -> Result<Claims, Refusal> {
+pub(crate) fn check(bytes: &[u8], chain: &CachedChain) -> Result<SnpClaims, Refusal> {
     let report = Report::parse(bytes)?;
     let whole: &[u8; REPORT_LEN] =
         bytes.try_into().map_err(|_| Malformed::Length { found: bytes.len() })?;
@@ -31,7 +31,7 @@ pub(crate) fn check(bytes: &[u8], chain: &CachedChain) -> Result<Claims, Refusal
         launch: decode("launch", report.launch_tcb)?.into(),
         reported: reported.into(),
     };
-    Ok(Claims::of(&report, vmpl, tcb, chain))
+    Ok(SnpClaims::of(&report, vmpl, tcb, chain))
 }
 
 fn check_signing_key(report: &Report, chain: &CachedChain) -> Result<(), Refusal> {

@@ -6,8 +6,8 @@ use crate::policy::{
     GuestPolicyRules, LineMinimums, PlatformInfoRules, ReportData, SimulatedRoots, SnpPolicy,
     TcbMinimum,
 };
-use crate::rule::{AtMost, ChipId, Demand, Rule};
-use crate::{CachedChain, Claims, Policy, Refusal, Root};
+use crate::rule::{AtMost, ChipId, Demand, Hex, Rule};
+use crate::{CachedChain, OpteeClaims, Policy, Refusal, Root, SnpClaims};
 use std::fmt;
 
 /// Bits of `SEV_FEATURES` in the save area (AMD64 Architecture Programmer's Manual, volume 2,
@@ -22,38 +22,64 @@ struct Judge {
 }
 
 /// Holds `claims`, made from a report under `chain`, to `policy`, and fills in what was skipped.
-pub(crate) fn check(
+pub(crate) fn check_report(
     policy: &Policy,
     chain: &CachedChain,
     now: u64,
-    claims: &mut Claims,
+    claims: &mut SnpClaims,
 ) -> Result<(), Refusal> {
     let mut judge = Judge::default();
-    check_root(policy, &chain.root)?;
-    judge.times(&policy.snp, chain, now)?;
-    judge.origin(&policy.snp, claims)?;
-    judge.identity(&policy.snp, claims)?;
-    judge.report_data(policy, claims)?;
-    judge.firmware(&policy.snp, claims)?;
-    judge.guest_policy(&policy.snp.guest_policy, claims)?;
-    judge.platform_info(&policy.snp.platform_info, claims)?;
-    judge.save_area(&policy.snp, claims)?;
-    judge.min_tcb(&policy.snp, claims)?;
+    if let Root::Simulated { key_sha256 } = &chain.root
+        && !accepts_simulated(policy, key_sha256)
+    {
+        return Err(Refusal::SimulatedRoot { key_sha256: key_sha256.clone() });
+    }
+    let snp = policy.snp.as_ref().ok_or_else(|| no_section("snp"))?;
+    judge.times(snp, chain, now)?;
+    judge.origin(snp, claims)?;
+    judge.identity(snp, claims)?;
+    judge.report_data("snp.report_data", &snp.report_data, policy, &claims.report_data)?;
+    judge.firmware(snp, claims)?;
+    judge.guest_policy(&snp.guest_policy, claims)?;
+    judge.platform_info(&snp.platform_info, claims)?;
+    judge.save_area(snp, claims)?;
+    judge.min_tcb(snp, claims)?;
     claims.skipped = judge.skipped;
     Ok(())
 }
 
-fn check_root(policy: &Policy, root: &Root) -> Result<(), Refusal> {
-    let Root::Simulated { key_sha256 } = root else { return Ok(()) };
-    let accepted = match &policy.insecure_accept_simulated_roots {
-        SimulatedRoots::None => false,
-        SimulatedRoots::Listed(keys) => keys.iter().any(|key| key.to_string() == *key_sha256),
-        SimulatedRoots::Any => true,
-    };
-    if accepted {
-        return Ok(());
+/// Holds `claims`, made from a token, to `policy`, and fills in what was skipped.
+pub(crate) fn check_token(policy: &Policy, claims: &mut OpteeClaims) -> Result<(), Refusal> {
+    let mut judge = Judge::default();
+    if let Some(key_sha256) = &claims.insecure.simulated_root
+        && !accepts_simulated(policy, key_sha256)
+    {
+        return Err(Refusal::SimulatedDevice { key_sha256: key_sha256.clone() });
     }
-    Err(Refusal::SimulatedRoot { key_sha256: key_sha256.clone() })
+    let optee = policy.optee.as_ref().ok_or_else(|| no_section("optee"))?;
+    judge.hold("optee.ta_uuids", &optee.ta_uuids, &claims.ta_uuid)?;
+    judge.hold("optee.min_ta_version", &optee.min_ta_version, &claims.ta_version)?;
+    judge.hold("optee.package_digests", &optee.package_digests, &claims.package_digest)?;
+    let memory = claims.memory_hash.as_ref();
+    judge.hold_some("optee.memory_hashes", &optee.memory_hashes, memory)?;
+    judge.hold("optee.identity_key_ids", &optee.identity_key_ids, &claims.identity_key_id)?;
+    judge.report_data("optee.report_data", &optee.report_data, policy, &claims.report_data)?;
+    claims.skipped = judge.skipped;
+    Ok(())
+}
+
+/// Whether the policy says of this root, or device, in so many words that it may be simulated.
+fn accepts_simulated(policy: &Policy, key_sha256: &str) -> bool {
+    match &policy.insecure_accept_simulated_roots {
+        SimulatedRoots::None => false,
+        SimulatedRoots::Listed(keys) => keys.iter().any(|key| key.to_string() == key_sha256),
+        SimulatedRoots::Any => true,
+    }
+}
+
+/// The policy has nothing to say about this kind of evidence: it accepts none of it.
+fn no_section(table: &str) -> Refusal {
+    refusal(table, &"evidence that the policy has a table for", &format!("evidence for [{table}]"))
 }
 
 fn refusal(key: &str, expected: &dyn fmt::Display, found: &dyn fmt::Display) -> Refusal {
@@ -128,7 +154,7 @@ impl Judge {
     }
 
     /// Where the report comes from.
-    fn origin(&mut self, snp: &SnpPolicy, claims: &Claims) -> Result<(), Refusal> {
+    fn origin(&mut self, snp: &SnpPolicy, claims: &SnpClaims) -> Result<(), Refusal> {
         self.hold("snp.report_versions", &snp.report_versions, &claims.report_version)?;
         self.hold("snp.product_lines", &snp.product_lines, &claims.product_line)?;
         self.hold("snp.signing_keys", &snp.signing_keys, &claims.signing_key)?;
@@ -142,7 +168,7 @@ impl Judge {
     }
 
     /// What was launched.
-    fn identity(&mut self, snp: &SnpPolicy, claims: &Claims) -> Result<(), Refusal> {
+    fn identity(&mut self, snp: &SnpPolicy, claims: &SnpClaims) -> Result<(), Refusal> {
         self.hold("snp.measurements", &snp.measurements, &claims.measurement)?;
         self.hold("snp.host_data", &snp.host_data, &claims.host_data)?;
         self.hold("snp.id_key_digests", &snp.id_key_digests, &claims.id_key_digest)?;
@@ -153,24 +179,29 @@ impl Judge {
         self.hold("snp.vmpls", &snp.vmpls, &claims.vmpl)
     }
 
-    fn report_data(&mut self, policy: &Policy, claims: &Claims) -> Result<(), Refusal> {
-        let key = "snp.report_data";
-        let expected = match policy.snp.report_data {
+    fn report_data(
+        &mut self,
+        key: &str,
+        rule: &Rule<ReportData>,
+        policy: &Policy,
+        found: &Hex<64>,
+    ) -> Result<(), Refusal> {
+        let expected = match rule {
             Rule::Skip => {
                 self.skipped.push(key.to_owned());
                 return Ok(());
             }
-            Rule::Require(ReportData::Fixed(expected)) => Some(expected),
+            Rule::Require(ReportData::Fixed(expected)) => Some(*expected),
             Rule::Require(ReportData::Given) => policy.given_report_data,
         };
         match expected {
-            Some(expected) if expected == claims.report_data => Ok(()),
-            Some(expected) => Err(refusal(key, &expected, &claims.report_data)),
+            Some(expected) if expected == *found => Ok(()),
+            Some(expected) => Err(refusal(key, &expected, found)),
             None => Err(refusal(key, &"report data given to the verifier", &"none given")),
         }
     }
 
-    fn firmware(&mut self, snp: &SnpPolicy, claims: &Claims) -> Result<(), Refusal> {
+    fn firmware(&mut self, snp: &SnpPolicy, claims: &SnpClaims) -> Result<(), Refusal> {
         // The committed version is the one the host cannot go back behind.
         self.hold("snp.min_firmware", &snp.min_firmware, &claims.committed_firmware)?;
         let provisional = claims.insecure.provisional_firmware;
@@ -181,7 +212,11 @@ impl Judge {
         self.hold_some("snp.current_mitigations", &snp.current_mitigations, current)
     }
 
-    fn guest_policy(&mut self, rules: &GuestPolicyRules, claims: &Claims) -> Result<(), Refusal> {
+    fn guest_policy(
+        &mut self,
+        rules: &GuestPolicyRules,
+        claims: &SnpClaims,
+    ) -> Result<(), Refusal> {
         let found = &claims.guest_policy;
         self.hold("snp.guest_policy.min_abi", &rules.min_abi, &found.min_abi)?;
         self.hold("snp.guest_policy.debug", &rules.debug, &found.debug)?;
@@ -199,7 +234,11 @@ impl Judge {
         self.bits("snp.guest_policy", &bits)
     }
 
-    fn platform_info(&mut self, rules: &PlatformInfoRules, claims: &Claims) -> Result<(), Refusal> {
+    fn platform_info(
+        &mut self,
+        rules: &PlatformInfoRules,
+        claims: &SnpClaims,
+    ) -> Result<(), Refusal> {
         let found = &claims.platform_info;
         let bits = [
             ("smt", &rules.smt, found.smt),
@@ -216,7 +255,7 @@ impl Judge {
     }
 
     /// What the report has no field for: the measurement covers it, and the policy says how.
-    fn save_area(&mut self, snp: &SnpPolicy, claims: &mut Claims) -> Result<(), Refusal> {
+    fn save_area(&mut self, snp: &SnpPolicy, claims: &mut SnpClaims) -> Result<(), Refusal> {
         claims.sev_features = match &snp.measurements {
             Rule::Skip => None,
             Rule::Require(known) => known.sev_features(&claims.measurement),
@@ -236,7 +275,7 @@ impl Judge {
         Ok(())
     }
 
-    fn min_tcb(&mut self, snp: &SnpPolicy, claims: &Claims) -> Result<(), Refusal> {
+    fn min_tcb(&mut self, snp: &SnpPolicy, claims: &SnpClaims) -> Result<(), Refusal> {
         let Rule::Require(min_tcb) = &snp.min_tcb else {
             self.skipped.push("snp.min_tcb".to_owned());
             return Ok(());
@@ -252,7 +291,7 @@ impl Judge {
         &mut self,
         table: &str,
         minimums: &LineMinimums,
-        claims: &Claims,
+        claims: &SnpClaims,
     ) -> Result<(), Refusal> {
         for (name, rule) in minimums.named() {
             let key = format!("{table}.{name}");

@@ -10,6 +10,7 @@ use crate::rule::{
 use crate::{KeyKind, PolicyError, ProductLine};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use uuid::Uuid;
 
 /// The version of the policy language that this crate speaks.
 pub const POLICY_VERSION: i64 = 1;
@@ -22,7 +23,8 @@ pub struct Policy {
     _version: i64,
     #[serde(default)]
     pub(crate) insecure_accept_simulated_roots: SimulatedRoots,
-    pub(crate) snp: SnpPolicy,
+    pub(crate) snp: Option<SnpPolicy>,
+    pub(crate) optee: Option<OpteePolicy>,
     #[serde(skip)]
     pub(crate) given_report_data: Option<Hex<64>>,
 }
@@ -67,6 +69,18 @@ pub(crate) struct SnpPolicy {
     pub(crate) platform_info: PlatformInfoRules,
     pub(crate) save_area: SaveAreaRules,
     pub(crate) min_tcb: Rule<MinTcb>,
+}
+
+/// The checks of tokens of trusted applications.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OpteePolicy {
+    pub(crate) ta_uuids: Rule<OneOf<Uuid>>,
+    pub(crate) min_ta_version: Rule<AtLeast<u32>>,
+    pub(crate) package_digests: Rule<OneOf<Hex<32>>>,
+    pub(crate) memory_hashes: Rule<OneOf<Hex<32>>>,
+    pub(crate) identity_key_ids: Rule<OneOf<Hex<32>>>,
+    pub(crate) report_data: Rule<ReportData>,
 }
 
 /// The check of the report data.
@@ -168,16 +182,31 @@ impl Policy {
             }
         }
         let policy: Self = toml::from_str(text).map_err(syntax)?;
-        match policy.snp.check_minimums() {
+        let checked = match (&policy.snp, &policy.optee) {
+            (Some(snp), _) => snp.check_minimums(),
+            (None, Some(_)) => Ok(()),
+            (None, None) => {
+                return Err(PolicyError::whole("missing field `snp`, or `optee`".to_owned()));
+            }
+        };
+        match checked {
             Ok(()) => Ok(policy),
             Err((key, message)) => Err(PolicyError::about(text, &key, message)),
         }
     }
 
-    /// Whether the policy compares the report data with what [`Policy::with_report_data`] is told.
+    /// Whether the policy compares the report data of SEV-SNP's reports with what
+    /// [`Policy::with_report_data`] is told.
     #[must_use]
-    pub const fn wants_report_data(&self) -> bool {
-        matches!(self.snp.report_data, Rule::Require(ReportData::Given))
+    pub fn wants_report_data(&self) -> bool {
+        self.snp.as_ref().is_some_and(|snp| snp.report_data == Rule::Require(ReportData::Given))
+    }
+
+    /// The same for tokens of trusted applications.
+    #[must_use]
+    pub fn wants_token_data(&self) -> bool {
+        let given = Rule::Require(ReportData::Given);
+        self.optee.as_ref().is_some_and(|optee| optee.report_data == given)
     }
 
     /// The policy with the report data that `report_data = "given"` asks for: the caller's
@@ -188,8 +217,8 @@ impl Policy {
         self
     }
 
-    /// The policy with every root accepted. Evidence below a root that is not AMD's proves
-    /// nothing; this is for simulations, and the claims show it.
+    /// The policy with every root and device accepted. Evidence below a root that is not AMD's, or of a
+    /// simulated device, proves nothing; this is for simulations, and the claims show it.
     #[must_use]
     pub fn insecure_accept_any_simulated_root(mut self) -> Self {
         self.insecure_accept_simulated_roots = SimulatedRoots::Any;

@@ -7,8 +7,8 @@ use serde::Serialize;
 /// Which check failed, what it expected and what it found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// The check: a key of the policy, or `report.…`, `root.…`, `issuer.…`, `report_key.…`,
-    /// `revocation_list.…` for those that no policy drops.
+    /// The check: a key of the policy, or `report.…`, `token.…`, `root.…`, `issuer.…`, `report_key.…`,
+    /// `revocation_list.…`, `enrolment.…` for those that no policy drops.
     pub check: String,
     /// What it expected, where that can be said.
     pub expected: Option<String>,
@@ -59,6 +59,12 @@ fn check(refusal: &Refusal) -> String {
         Refusal::Processor { .. } => "report.processor".to_owned(),
         Refusal::Chip { .. } => "report.chip_id".to_owned(),
         Refusal::ReportedTcb { part, .. } => format!("report.reported_tcb.{part}"),
+        Refusal::Token(_) => "token.format".to_owned(),
+        Refusal::IdentityKey { .. } => "token.identity_key".to_owned(),
+        Refusal::TokenSignature => "token.signature".to_owned(),
+        Refusal::TrustedApplication { .. } => "token.ta_uuid".to_owned(),
+        Refusal::MemorySignature => "token.memory_signature".to_owned(),
+        Refusal::SimulatedDevice { .. } => "enrolment.platform".to_owned(),
         Refusal::Policy { key, .. } => key.clone(),
     }
 }
@@ -89,9 +95,17 @@ fn values(refusal: &Refusal) -> (Option<String>, Option<String>) {
         Refusal::SigningKey { expected, found } => both(expected, found),
         Refusal::HostRequested => both(&"the guest", &"the host"),
         Refusal::ReportedTcb { expected, found, .. } => both(expected, found),
-        Refusal::Signature { .. } | Refusal::ChipExtension { .. } | Refusal::ReportSignature => {
-            (None, None)
+        Refusal::Token(bad) => (None, Some(bad.to_string())),
+        Refusal::IdentityKey { expected, found } => both(expected, found),
+        Refusal::TrustedApplication { expected, found } => both(expected, found),
+        Refusal::SimulatedDevice { key_sha256 } => {
+            both(&"a device", &format!("a simulation, {key_sha256}"))
         }
+        Refusal::Signature { .. }
+        | Refusal::ChipExtension { .. }
+        | Refusal::ReportSignature
+        | Refusal::TokenSignature
+        | Refusal::MemorySignature => (None, None),
     }
 }
 

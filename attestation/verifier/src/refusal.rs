@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! Why evidence was not believed.
 
-use crate::{KeyKind, Part, ProductLine};
+use crate::{Hex, KeyKind, Part, ProductLine};
 use std::fmt;
 use strongroom_evidence::Malformed;
+use strongroom_token::BadToken;
 use thiserror::Error;
+use uuid::Uuid;
 
 /// A certificate or list among the endorsements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +185,40 @@ pub enum Refusal {
         /// The report's.
         found: u8,
     },
+    /// The token cannot be read.
+    #[error("token: {0}")]
+    Token(#[from] BadToken),
+    /// The token names another identity key than was enrolled.
+    #[error("token: identity key: expected {expected}, found {found}")]
+    IdentityKey {
+        /// The enrolled one.
+        expected: Hex<32>,
+        /// The token's.
+        found: Hex<32>,
+    },
+    /// The identity key's signature does not verify.
+    #[error("token: signature does not verify")]
+    TokenSignature,
+    /// The token is of another trusted application than was enrolled.
+    #[error("token: trusted application: expected {expected}, found {found}")]
+    TrustedApplication {
+        /// The enrolled one.
+        expected: Uuid,
+        /// The token's.
+        found: Uuid,
+    },
+    /// The device's signature of the application's memory does not verify.
+    #[error("token: memory hash: signature does not verify")]
+    MemorySignature,
+    /// The device was enrolled as simulated, and the policy does not accept it in so many words.
+    #[error(
+        "enrolment: the device of identity key {key_sha256} is simulated; only \
+         insecure_accept_simulated_roots would accept it"
+    )]
+    SimulatedDevice {
+        /// SHA-256 of the identity key, hexadecimal.
+        key_sha256: String,
+    },
     /// All is genuine, but not what the policy asks for.
     #[error("policy: {key}: expected {expected}, found {found}")]
     Policy {
@@ -199,6 +235,11 @@ impl Refusal {
     /// Whether something was no report, certificate or list at all, so that nothing was judged.
     #[must_use]
     pub const fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Unreadable { .. } | Self::Report(Malformed::Length { .. }))
+        matches!(
+            self,
+            Self::Unreadable { .. }
+                | Self::Report(Malformed::Length { .. })
+                | Self::Token(BadToken::TooLong | BadToken::Envelope)
+        )
     }
 }

@@ -16,8 +16,8 @@ use strongroom_attestation_testing::authority::{
 };
 use strongroom_evidence::{Cpu, Extension, Malformed, SigningKey, Vmpl};
 use strongroom_verifier::{
-    CachedChain, Endorsements, Evidence, KeyKind, Link, Part, Policy, ProductLine, Refusal, Root,
-    verify, verify_with_chain,
+    CachedChain, Endorsements, KeyKind, Link, Part, Policy, ProductLine, Refusal, Root,
+    verify_report, verify_report_with_chain,
 };
 use support::{
     MILAN, Machine, NOW, TURIN, Verified as _, parse, policy, policy_table, policy_text,
@@ -38,7 +38,7 @@ fn refusal_with(machine: &Machine, link: Link, certificate: &[u8]) -> Refusal {
         _ => endorsements.report_key = certificate,
     }
     let report = machine.chip.sign(&machine.report);
-    verify(&Evidence::SnpReport(&report), &endorsements, &policy(), NOW).unwrap_err()
+    verify_report(&report, &endorsements, &policy(), NOW).unwrap_err()
 }
 
 #[test]
@@ -48,12 +48,12 @@ fn every_bit_of_the_signed_part_counts() {
     let chain = CachedChain::check(&machine.endorsements(&report_key), NOW).unwrap();
     let policy = policy();
     let report = machine.chip.sign(&machine.report);
-    verify_with_chain(&Evidence::SnpReport(&report), &chain, &policy, NOW).unwrap();
+    verify_report_with_chain(&report, &chain, &policy, NOW).unwrap();
     for at in 0..report.len() {
         for bit in 0..8 {
             let mut flipped = report;
             flipped[at] ^= 1 << bit;
-            let verdict = verify_with_chain(&Evidence::SnpReport(&flipped), &chain, &policy, NOW);
+            let verdict = verify_report_with_chain(&flipped, &chain, &policy, NOW);
             let refused = matches!(
                 verdict,
                 Err(Refusal::ReportSignature
@@ -296,9 +296,7 @@ fn a_cached_chain_expires_like_any_other() {
     let report_key = machine.report_key();
     let chain = CachedChain::check(&machine.endorsements(&report_key), NOW).unwrap();
     let report = machine.chip.sign(&machine.report);
-    let at = |now, policy: &Policy| {
-        verify_with_chain(&Evidence::SnpReport(&report), &chain, policy, now)
-    };
+    let at = |now, policy: &Policy| verify_report_with_chain(&report, &chain, policy, now);
     let refused_key = |verdict| match verdict {
         Err(Refusal::Policy { key, .. }) => key,
         other => panic!("{other:?}"),

@@ -19,8 +19,8 @@ use sev::parser::ByteParser as _;
 use strongroom_attestation_testing::vectors::{self, Vector};
 use strongroom_evidence::{REPORT_LEN, SIGNED_LEN};
 use strongroom_verifier::{
-    AmdCertificates, CachedChain, Claims, Endorsements, Evidence, KeyKind, Link, Policy,
-    ProductLine, Refusal, Root, verify, verify_with_chain,
+    AmdCertificates, CachedChain, Endorsements, KeyKind, Link, Policy, ProductLine, Refusal, Root,
+    SnpClaims, verify_report, verify_report_with_chain,
 };
 use support::{parse, policy_table};
 use toml::Value;
@@ -53,9 +53,9 @@ fn endorsements<'a>(amd: &'a AmdCertificates, report_key: &'a [u8]) -> Endorseme
     Endorsements { root: &amd.root, issuer: &amd.issuer, report_key, revocation_list: None }
 }
 
-fn judge(vector: &Vector, report: &[u8], vek: &[u8]) -> Result<Claims, Refusal> {
+fn judge(vector: &Vector, report: &[u8], vek: &[u8]) -> Result<SnpClaims, Refusal> {
     let amd = AmdCertificates::for_report_key(&vector.vek)?;
-    verify(&Evidence::SnpReport(report), &endorsements(&amd, vek), &lenient(), THEN)
+    verify_report(report, &endorsements(&amd, vek), &lenient(), THEN)
 }
 
 /// What the crate `sev` thinks of a report. Its parser may panic on what is no report.
@@ -159,7 +159,7 @@ fn changed_reports_are_refused() {
         for at in 0..report.len() {
             let mut changed = report.clone();
             changed[at] ^= 1 << (at % 8);
-            let verdict = verify_with_chain(&Evidence::SnpReport(&changed), &chain, &policy, THEN);
+            let verdict = verify_report_with_chain(&changed, &chain, &policy, THEN);
             assert!(verdict.is_err(), "{} byte {at:#x}", vector.name);
         }
     }

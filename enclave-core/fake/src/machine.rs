@@ -12,8 +12,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use strongroom_south::{
-    Clock, Entropy, EntropyFailed, Form, Frame, FrameCounts, Frames, Log, Machine as SouthMachine,
-    OutOfMemory, PAGE_SIZE, PlacedObject, SecurityProcessor, Space as SouthSpace,
+    AttestingEnvironment, Clock, Entropy, EntropyFailed, Form, Frame, FrameCounts, Frames, Log,
+    Machine as SouthMachine, OutOfMemory, PAGE_SIZE, PlacedObject, SecurityProcessor,
+    Space as SouthSpace,
 };
 
 /// Operations of guests after which a test is taken to hang.
@@ -79,6 +80,7 @@ pub struct Machine {
     /// The placed objects' bytes, by page.
     pub(crate) placed_pages: Mutex<BTreeMap<usize, Vec<u8>>>,
     security_processor: OnceLock<Box<dyn SecurityProcessor>>,
+    attesting_environment: OnceLock<Box<dyn AttestingEnvironment>>,
     log: Mutex<Vec<String>>,
     trace: Mutex<Vec<String>>,
 }
@@ -113,6 +115,7 @@ impl Machine {
             placed: OnceLock::new(),
             placed_pages: Mutex::default(),
             security_processor: OnceLock::new(),
+            attesting_environment: OnceLock::new(),
             log: Mutex::default(),
             trace: Mutex::default(),
         }));
@@ -146,6 +149,16 @@ impl Machine {
     pub fn give_security_processor(&self, processor: impl SecurityProcessor + 'static) {
         let given = self.security_processor.set(Box::new(processor));
         assert!(given.is_ok(), "a machine has one security processor");
+    }
+
+    /// Gives it something else that vouches for it.
+    ///
+    /// # Panics
+    ///
+    /// When it is called twice.
+    pub fn give_attesting_environment(&self, environment: impl AttestingEnvironment + 'static) {
+        let given = self.attesting_environment.set(Box::new(environment));
+        assert!(given.is_ok(), "a machine has one attesting environment");
     }
 
     /// Moves the clock on.
@@ -283,6 +296,10 @@ impl SouthMachine for Machine {
 
     fn security_processor(&self) -> Option<&dyn SecurityProcessor> {
         self.security_processor.get().map(Box::as_ref)
+    }
+
+    fn attesting_environment(&self) -> Option<&dyn AttestingEnvironment> {
+        self.attesting_environment.get().map(Box::as_ref)
     }
 }
 

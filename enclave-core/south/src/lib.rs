@@ -22,8 +22,8 @@ pub use memory::{
 };
 pub use placed::PlacedObject;
 pub use security_processor::{
-    DERIVED_KEY_LEN, KeyRequest, REPORT_DATA_LEN, Report, ReportRequest, SecurityError,
-    SecurityProcessor,
+    AttestingEnvironment, DERIVED_KEY_LEN, KeyRequest, REPORT_DATA_LEN, Report, ReportRequest,
+    SecurityError, SecurityProcessor,
 };
 pub use services::{Clock, Entropy, EntropyFailed, Log};
 
@@ -50,6 +50,11 @@ pub trait Machine: Frames + Clock + Entropy + Log + Send + Sync {
 
     /// What signs for this enclave, where the machine has it.
     fn security_processor(&self) -> Option<&dyn SecurityProcessor> {
+        None
+    }
+
+    /// What vouches for this enclave, where the machine has no [`SecurityProcessor`] but this.
+    fn attesting_environment(&self) -> Option<&dyn AttestingEnvironment> {
         None
     }
 

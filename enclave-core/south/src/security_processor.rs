@@ -29,6 +29,18 @@ pub trait SecurityProcessor: Send + Sync {
     fn derive_key(&self, request: &KeyRequest) -> Result<[u8; DERIVED_KEY_LEN], SecurityError>;
 }
 
+/// What vouches for this enclave where no report of a processor does: it collects claims about the
+/// enclave and signs them (RFC 9334, section 3.1). A trusted application of OP-TEE has one, of which
+/// its program is a part.
+pub trait AttestingEnvironment: Send + Sync {
+    /// Evidence with this data in it: a token, in the form that its verifier knows.
+    ///
+    /// # Errors
+    ///
+    /// [`SecurityError`], and nothing of a token.
+    fn token(&self, data: &[u8; REPORT_DATA_LEN]) -> Result<Vec<u8>, SecurityError>;
+}
+
 /// What a report is to say (56860, `MSG_REPORT_REQ`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportRequest {

@@ -244,14 +244,15 @@ fn parse_id(text: &str) -> Result<Hex<16>, String> {
 ///
 /// The network is not used. Certificates are DER or PEM. AMD's root and issuer certificates are
 /// built in; what signed the report is given, or in the table that the host handed over, or in the
-/// cache that fetch-chain fills.
+/// cache that fetch-chain fills. Keys of trusted applications have no certificates: they are enrolled.
 ///
 /// Exit status: 0 when the evidence is accepted, 1 when it is refused, 2 when that could not be
 /// decided: a file, the policy or the nonce is missing or no such thing.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  strongroom verify --policy policy.toml --nonce 5eed... --report report.bin --vcek vcek.pem
-  strongroom verify --policy policy.toml --report report.bin --certificates auxblob --json")]
+  strongroom verify --policy policy.toml --nonce 5eed... report.bin --vcek vcek.pem
+  strongroom verify --policy policy.toml outblob --certificates auxblob --json
+  strongroom verify --policy policy.toml --nonce 5eed... token.cbor --enrolment device.toml")]
 pub(crate) struct VerifyOptions {
     /// What is asked of the evidence, a TOML file; docs/attestation.md has the reference
     #[arg(long, value_name = "FILE")]
@@ -259,9 +260,13 @@ pub(crate) struct VerifyOptions {
     /// The nonce that the report data begins with, up to 64 bytes; the rest of it has to be zero
     #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
     pub(crate) nonce: Option<[u8; 64]>,
-    /// The attestation report, as the firmware made it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: PathBuf,
+    /// A report of SEV-SNP, as the firmware made it; a token of a trusted application; or a folder
+    /// with an outblob, as Linux's configfs-tsm has it
+    #[arg(value_name = "EVIDENCE", required_unless_present = "report")]
+    pub(crate) evidence: Option<PathBuf>,
+    /// The same under its older name
+    #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
+    pub(crate) report: Option<PathBuf>,
     /// The table of certificates that the host hands over with a report
     #[arg(long, value_name = "FILE")]
     pub(crate) certificates: Option<PathBuf>,
@@ -293,7 +298,11 @@ pub(crate) struct EndorsementOptions {
     /// Where fetch-chain keeps certificates
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
-    /// Accept a root that is not AMD's. Such evidence proves nothing: for simulations only
+    /// The keys of a trusted application and its device, as strongroom-optee-run --enroll writes them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) enrolment: Option<PathBuf>,
+    /// Accept a root that is not AMD's, or a device enrolled as simulated. Such evidence proves
+    /// nothing: for simulations only
     #[arg(long)]
     pub(crate) insecure_accept_simulated: bool,
 }

@@ -11,7 +11,7 @@ use strongroom_client::attest::{
     AttestError, ChainCache, EndorsementFiles, EvidenceFiles, Fetched, Question, ReportKeyFile,
     Verdict, fetch_chain as fetch,
 };
-use strongroom_verifier::{Claims, Root};
+use strongroom_verifier::{Claims, OpteeClaims, Root, SnpClaims};
 
 /// Exit status when there is no verdict.
 pub(crate) const UNDECIDED: u8 = 2;
@@ -64,7 +64,7 @@ fn question(options: VerifyOptions) -> Question {
         nonce: options.nonce,
         insecure_accept_simulated: options.endorsements.insecure_accept_simulated,
         evidence: EvidenceFiles {
-            report: options.report,
+            evidence: options.evidence.or(options.report).unwrap_or_default(),
             certificates: options.certificates,
             endorsements: endorsements(options.endorsements),
         },
@@ -84,6 +84,7 @@ pub(crate) fn endorsements(options: EndorsementOptions) -> EndorsementFiles {
         root: options.ark,
         revocation_list: options.crl,
         cache,
+        enrolment: options.enrolment,
     }
 }
 
@@ -122,12 +123,26 @@ fn accepted(claims: &Claims, colour: Colour) -> String {
     for weakness in weaknesses(claims) {
         line(&mut text, &colour.red(&format!("INSECURE: {weakness}")));
     }
-    let simulated = claims.insecure.simulated_root.is_some();
+    let simulated = claims.insecure().simulated_root.is_some();
     let what = if simulated { "accepted (simulated)" } else { "accepted" };
     line(&mut text, &if simulated { colour.red(what) } else { what.to_owned() });
+    let facts = match claims {
+        Claims::Snp(claims) => facts_of_report(claims),
+        Claims::Optee(claims) => facts_of_token(claims),
+    };
+    for (name, value) in facts {
+        line(&mut text, &format!("  {name}: {value}"));
+    }
+    if !claims.skipped().is_empty() {
+        line(&mut text, &format!("  skipped by the policy: {}", claims.skipped().join(", ")));
+    }
+    text
+}
+
+fn facts_of_report(claims: &SnpClaims) -> Vec<(&'static str, String)> {
     let chip = claims.chip_id.map_or_else(|| "not proven".to_owned(), |chip| chip.to_string());
-    let facts = [
-        ("tee", claims.tee.to_owned()),
+    vec![
+        ("tee", "amd-sev-snp".to_owned()),
         ("product line", claims.product_line.to_string()),
         ("signed by", claims.signing_key.to_string()),
         ("chip", chip),
@@ -137,22 +152,33 @@ fn accepted(claims: &Claims, colour: Colour) -> String {
         ("vmpl", claims.vmpl.to_string()),
         ("guest svn", claims.guest_svn.to_string()),
         ("firmware", claims.committed_firmware.to_string()),
-    ];
-    for (name, value) in facts {
-        line(&mut text, &format!("  {name}: {value}"));
-    }
-    if !claims.skipped.is_empty() {
-        line(&mut text, &format!("  skipped by the policy: {}", claims.skipped.join(", ")));
-    }
-    text
+    ]
+}
+
+fn facts_of_token(claims: &OpteeClaims) -> Vec<(&'static str, String)> {
+    let memory =
+        claims.memory_hash.map_or_else(|| "not proven".to_owned(), |hash| hash.to_string());
+    vec![
+        ("tee", "op-tee".to_owned()),
+        ("trusted application", format!("{} version {}", claims.ta_uuid, claims.ta_version)),
+        ("package digest, as it says itself", claims.package_digest.to_string()),
+        ("memory hash, as its device says", memory),
+        ("identity key", claims.identity_key_id.to_string()),
+        ("report data", claims.report_data.to_string()),
+        ("note", "program and kernel are one domain: either can speak for the other".to_owned()),
+    ]
 }
 
 fn weaknesses(claims: &Claims) -> Vec<String> {
-    let insecure = &claims.insecure;
-    let simulated = insecure
-        .simulated_root
-        .as_ref()
-        .map(|key| format!("the root is not AMD's but {key}; this evidence proves nothing"));
+    let insecure = claims.insecure();
+    let simulated = insecure.simulated_root.as_ref().map(|key| match claims {
+        Claims::Snp(_) => {
+            format!("the root is not AMD's but {key}; this evidence proves nothing")
+        }
+        Claims::Optee(_) => {
+            format!("the device of identity key {key} is simulated; this evidence proves nothing")
+        }
+    });
     let flags = [
         (insecure.debug, "the host may read and write the guest's memory (debug)"),
         (insecure.migration_agent, "a migration agent may hold the guest's secrets"),
@@ -209,7 +235,7 @@ fn try_fetch(options: FetchOptions) -> Result<Fetched, AttestError> {
 mod tests {
     use super::*;
     use strongroom_attestation_testing::machine::{Machine, NOW, policy_text};
-    use strongroom_verifier::{Endorsements, Evidence, Policy, verify};
+    use strongroom_verifier::{Endorsements, Policy, verify_report};
 
     #[test]
     fn a_simulated_root_is_red_where_there_are_colours_and_named_where_not() {
@@ -223,7 +249,7 @@ mod tests {
         };
         let policy = Policy::from_toml(&policy_text()).unwrap().with_report_data([3; 64]);
         let report = machine.chip.sign(&machine.report);
-        let claims = verify(&Evidence::SnpReport(&report), &endorsements, &policy, NOW).unwrap();
+        let claims: Claims = verify_report(&report, &endorsements, &policy, NOW).unwrap().into();
 
         let red = accepted(&claims, Colour::Yes);
         assert!(red.starts_with("\x1b[1;31mINSECURE: the root is not AMD's"), "{red}");

@@ -23,6 +23,7 @@ const RULES: &[(&str, &[&str])] = &[
         "ta/",
         &[
             "attestation/evidence",
+            "attestation/token",
             "enclave-core/abi",
             "enclave-core/kernel",
             "enclave-core/south",
@@ -31,6 +32,7 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("attestation/evidence", &[]),
+    ("attestation/token", &[]),
     ("attestation/authority", &["attestation/evidence"]),
     ("attestation/", &["attestation/", "enclave-core/wire"]),
     (

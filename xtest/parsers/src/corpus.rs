@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test without inputs is to fail")]
 
+use strongroom_attestation_testing::application::{self, Application};
 use strongroom_attestation_testing::authority::pem;
 use strongroom_attestation_testing::machine::{Machine, policy_text};
 use strongroom_client::package::format::{Index, Kind, Target};
@@ -21,11 +22,13 @@ pub fn corpus(name: &str) -> Vec<Vec<u8>> {
         "report" => reports(),
         "certificate_table" => vec![certificate_table(2), certificate_table(0)],
         "certificates" => certificates(),
-        "policy" => vec![policy_text().into_bytes(), b"version = 1\n[snp]\nvmpls = [0]\n".to_vec()],
+        "policy" => policies(),
         "package" => packages(),
         "boot" => vec![record(), LaunchPage::new(4096, 1, 1).encode().to_vec()],
         "igvm" => vec![igvm(&Profile::plain()), igvm(&Profile::plain().with_vcpus(3).unwrap())],
         "session" => sessions(),
+        "token" => tokens(),
+        "enrolment" => vec![Application::new().enrolment_text("device").into_bytes()],
         _ => Vec::new(),
     }
 }
@@ -37,6 +40,17 @@ fn reports() -> Vec<Vec<u8>> {
     [machine.report, old, Machine::turin().report, Machine::milan_vlek().report]
         .map(|report| machine.chip.sign(&report).to_vec())
         .to_vec()
+}
+
+fn policies() -> Vec<Vec<u8>> {
+    let beginning = b"version = 1\n[snp]\nvmpls = [0]\n".to_vec();
+    vec![policy_text().into_bytes(), application::policy_text().into_bytes(), beginning]
+}
+
+fn tokens() -> Vec<Vec<u8>> {
+    let mut plain = Application::new();
+    plain.memory = None;
+    vec![Application::new().token(), plain.token()]
 }
 
 fn certificates() -> Vec<Vec<u8>> {

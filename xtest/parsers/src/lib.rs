@@ -19,7 +19,8 @@ use strongroom_session::message::{ToClient, ToEnclave};
 use strongroom_session::{FRAME_MAX, Frames, Gathered, SECRETS_LEN_MAX, SecretKey};
 use strongroom_snp_igvm::LaunchImage;
 use strongroom_snp_layout::{LaunchPage, PAGE_LEN};
-use strongroom_verifier::{CachedChain, Endorsements, Policy, decode_certificates};
+use strongroom_token::Token;
+use strongroom_verifier::{CachedChain, Endorsements, Enrolment, Policy, decode_certificates};
 use strongroom_wire::Untrusted;
 use strongroom_wire::boot::{Record, SessionTerms};
 
@@ -33,7 +34,7 @@ pub struct Parser {
 }
 
 /// All of them.
-pub const PARSERS: [Parser; 8] = [
+pub const PARSERS: [Parser; 10] = [
     Parser { name: "report", feed: report },
     Parser { name: "certificate_table", feed: certificate_table },
     Parser { name: "certificates", feed: certificates },
@@ -42,6 +43,8 @@ pub const PARSERS: [Parser; 8] = [
     Parser { name: "boot", feed: boot },
     Parser { name: "igvm", feed: igvm },
     Parser { name: "session", feed: session },
+    Parser { name: "token", feed: token },
+    Parser { name: "enrolment", feed: enrolment },
 ];
 
 /// An attestation report: what is accepted has one encoding.
@@ -49,6 +52,25 @@ pub fn report(bytes: &[u8]) {
     if let Ok(report) = Report::parse(bytes) {
         assert_eq!(bytes.len(), REPORT_LEN);
         assert_eq!(report.encode(), bytes, "two encodings of one report");
+    }
+}
+
+/// The token of a trusted application: what is accepted has one encoding.
+pub fn token(bytes: &[u8]) {
+    if let Ok(token) = Token::parse(bytes) {
+        let again = token.statement.to_token(|signed| {
+            assert_eq!(signed, token.signed, "other bytes are signed than are read");
+            token.signature
+        });
+        assert_eq!(again.as_deref(), Ok(bytes), "two encodings of one token");
+    }
+}
+
+/// An enrolment: what was read can be written, and is read the same.
+pub fn enrolment(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    if let Ok(enrolment) = Enrolment::from_toml(text) {
+        assert_eq!(Enrolment::from_toml(&enrolment.to_toml()), Ok(enrolment), "written again");
     }
 }
 

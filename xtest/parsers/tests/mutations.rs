@@ -24,6 +24,9 @@ fn each_parser_has_inputs_that_it_takes() {
     assert!(strongroom_evidence::Report::parse(report.first().unwrap()).is_ok());
     let policy = String::from_utf8(corpus("policy").remove(0)).unwrap();
     assert!(strongroom_verifier::Policy::from_toml(&policy).is_ok());
+    assert!(strongroom_token::Token::parse(&corpus("token").remove(0)).is_ok());
+    let enrolment = String::from_utf8(corpus("enrolment").remove(0)).unwrap();
+    assert!(strongroom_verifier::Enrolment::from_toml(&enrolment).is_ok());
     let table = corpus("certificate_table").remove(0);
     assert!(strongroom_evidence::CertificateTable::parse(&table).is_ok());
     let image = corpus("igvm").remove(0);

@@ -14,7 +14,7 @@ use strongroom_evidence::Report;
 use strongroom_session::client::{Evidence, Hello, NotVerified, Presented, Unproven, Verified};
 use strongroom_session::enclave::{self, Intake, Proving, Replied, Step, Waiting};
 use strongroom_session::{FRAME_MAX, Frames, SecretKey};
-use strongroom_verifier::{Claims, Endorsements, Policy, Refusal};
+use strongroom_verifier::{Endorsements, Policy, Refusal, SnpClaims};
 use strongroom_wire::boot::SessionTerms;
 
 /// The owner of [`terms`].
@@ -100,7 +100,7 @@ pub fn present(proving: Proving, machine: &Machine) -> (Intake, Vec<u8>) {
 pub fn check(
     machine: &Machine,
     policy: &str,
-) -> impl FnOnce(&Evidence, [u8; 64]) -> Result<Claims, Refusal> {
+) -> impl FnOnce(&Evidence, [u8; 64]) -> Result<SnpClaims, Refusal> {
     let policy = Policy::from_toml(policy).unwrap();
     let key = machine.report_key();
     move |evidence, data| {
@@ -110,8 +110,9 @@ pub fn check(
             report_key: &key,
             revocation_list: machine.revocation_list.as_deref(),
         };
-        let evidence = strongroom_verifier::Evidence::SnpReport(&evidence.report);
-        strongroom_verifier::verify(&evidence, &endorsements, &policy.with_report_data(data), NOW)
+        let policy = policy.with_report_data(data);
+        let Evidence::SnpReport { report, .. } = evidence else { panic!("{evidence:?}") };
+        strongroom_verifier::verify_report(report, &endorsements, &policy, NOW)
     }
 }
 
@@ -119,7 +120,7 @@ pub fn check(
 pub fn verify(
     presented: Presented,
     machine: &Machine,
-) -> Result<(Verified, Claims), NotVerified<Refusal>> {
+) -> Result<(Verified, SnpClaims), NotVerified<Refusal>> {
     presented.verify(check(machine, &policy_text()))
 }
 

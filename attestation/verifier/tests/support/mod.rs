@@ -11,7 +11,7 @@
 
 pub use strongroom_attestation_testing::machine::{MILAN, Machine, NOW, TURIN, policy_text};
 
-use strongroom_verifier::{Claims, Endorsements, Evidence, Policy, PolicyError, Refusal, verify};
+use strongroom_verifier::{Endorsements, Policy, PolicyError, Refusal, SnpClaims, verify_report};
 use toml::{Table, Value};
 
 /// The policy as a table.
@@ -48,24 +48,24 @@ pub fn parse(table: &Table) -> Result<Policy, PolicyError> {
 /// What the verifier says to a machine.
 pub trait Verified {
     /// Signs the report and has it verified.
-    fn verify(&self, policy: &Policy) -> Result<Claims, Refusal>;
+    fn verify(&self, policy: &Policy) -> Result<SnpClaims, Refusal>;
 
     /// Has `report` verified with the machine's certificates.
-    fn verify_bytes(&self, report: &[u8], policy: &Policy) -> Result<Claims, Refusal>;
+    fn verify_bytes(&self, report: &[u8], policy: &Policy) -> Result<SnpClaims, Refusal>;
 
     /// The machine's certificates.
     fn endorsements<'a>(&'a self, report_key: &'a [u8]) -> Endorsements<'a>;
 }
 
 impl Verified for Machine {
-    fn verify(&self, policy: &Policy) -> Result<Claims, Refusal> {
+    fn verify(&self, policy: &Policy) -> Result<SnpClaims, Refusal> {
         self.verify_bytes(&self.chip.sign(&self.report), policy)
     }
 
-    fn verify_bytes(&self, report: &[u8], policy: &Policy) -> Result<Claims, Refusal> {
+    fn verify_bytes(&self, report: &[u8], policy: &Policy) -> Result<SnpClaims, Refusal> {
         let report_key = self.report_key();
         let endorsements = self.endorsements(&report_key);
-        verify(&Evidence::SnpReport(report), &endorsements, policy, NOW)
+        verify_report(report, &endorsements, policy, NOW)
     }
 
     fn endorsements<'a>(&'a self, report_key: &'a [u8]) -> Endorsements<'a> {

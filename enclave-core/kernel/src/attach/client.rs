@@ -7,6 +7,7 @@ use crate::kernel::Kernel;
 use crate::net::Connection;
 use crate::sync::{ThreadKey, WaitQueue};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use strongroom_session::enclave::{Evidence, Intake, Step, Waiting};
 use strongroom_session::message::{NoEvidence, Refusal};
 use strongroom_session::{FRAME_MAX, HANDSHAKE_FRAME_MAX, KERNEL_VMPL, SessionError};
@@ -19,8 +20,8 @@ const HANDSHAKE_NS: u64 = 30 * SECOND_NS;
 const MESSAGE_NS: u64 = 300 * SECOND_NS;
 /// How long a client may take to read the last words.
 const LINGER_NS: u64 = 5 * SECOND_NS;
-/// Most bytes of a report: far over any, far under a frame.
-const REPORT_MAX: usize = 4096;
+/// Most bytes of a report or token: far over any, far under a frame.
+const EVIDENCE_MAX: usize = 4096;
 
 impl From<SessionError> for Lost {
     fn from(error: SessionError) -> Self {
@@ -88,11 +89,12 @@ async fn prove(kernel: &Kernel, pipe: &mut Pipe) -> Result<Intake, Lost> {
     pipe.send(reply);
     let last = pipe.receive(HANDSHAKE_FRAME_MAX).await?;
     let proving = replied.receive(&last)?;
-    let report = ask_for_report(kernel, proving.report_data());
-    let evidence = match &report {
-        Ok(report) => {
+    let found = ask_for_evidence(kernel, proving.report_data());
+    let evidence = match &found {
+        Ok(Found::Report(report)) => {
             Evidence::SnpReport { report: &report.bytes, certificates: &report.certificates }
         }
+        Ok(Found::Token(token)) => Evidence::Token(token),
         Err(reason) => Evidence::None(*reason),
     };
     let (intake, frame) = proving.present(evidence)?;
@@ -100,21 +102,38 @@ async fn prove(kernel: &Kernel, pipe: &mut Pipe) -> Result<Intake, Lost> {
     Ok(intake)
 }
 
-/// Evidence of the kernel's: at the level that no program is given reports at.
-fn ask_for_report(kernel: &Kernel, data: &[u8; 64]) -> Result<Report, NoEvidence> {
-    let processor = kernel.machine.security_processor().ok_or(NoEvidence::NoSecurityProcessor)?;
-    let request = ReportRequest {
-        data: *data,
-        vmpl: u32::from(KERNEL_VMPL),
-        key_selection: 0,
-        certificates: true,
+/// Evidence about the kernel and its workload.
+enum Found {
+    Report(Report),
+    Token(Vec<u8>),
+}
+
+/// A report at the level that no program is given reports at; a token where there are no reports.
+fn ask_for_evidence(kernel: &Kernel, data: &[u8; 64]) -> Result<Found, NoEvidence> {
+    let machine = kernel.machine;
+    let found = match (machine.security_processor(), machine.attesting_environment()) {
+        (Some(processor), _) => {
+            let request = ReportRequest {
+                data: *data,
+                vmpl: u32::from(KERNEL_VMPL),
+                key_selection: 0,
+                certificates: true,
+            };
+            processor.report(&request).map(Found::Report)
+        }
+        (None, Some(environment)) => environment.token(data).map(Found::Token),
+        (None, None) => return Err(NoEvidence::NoSecurityProcessor),
     };
-    let report = processor.report(&request).map_err(|error| match error {
+    let found = found.map_err(|error| match error {
         SecurityError::Refused(status) => NoEvidence::Refused(status),
         SecurityError::Busy => NoEvidence::Busy,
         SecurityError::Broken => NoEvidence::Broken,
     })?;
-    if report.bytes.len() > REPORT_MAX { Err(NoEvidence::Broken) } else { Ok(report) }
+    let length = match &found {
+        Found::Report(report) => report.bytes.len(),
+        Found::Token(token) => token.len(),
+    };
+    if length > EVIDENCE_MAX { Err(NoEvidence::Broken) } else { Ok(found) }
 }
 
 fn report(kernel: &Kernel, lost: &Lost) {

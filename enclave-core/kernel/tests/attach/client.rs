@@ -3,16 +3,20 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use strongroom_attestation_testing::application::{self, Application};
 use strongroom_attestation_testing::machine::{Machine, NOW, policy_text};
 use strongroom_evidence::Vmpl;
 use strongroom_fake::{Ending, System};
-use strongroom_session::client::{Answer, Expecting, Hello, NotPresented, Verified};
+use strongroom_session::client::{Answer, Evidence, Expecting, Hello, NotPresented, Verified};
 use strongroom_session::message::NoEvidence;
 use strongroom_session::{FRAME_MAX, Frames, SecretKey};
 use strongroom_south::{
-    DERIVED_KEY_LEN, KeyRequest, Report, ReportRequest, SecurityError, SecurityProcessor,
+    AttestingEnvironment, DERIVED_KEY_LEN, KeyRequest, Report, ReportRequest, SecurityError,
+    SecurityProcessor,
 };
-use strongroom_verifier::{Endorsements, Evidence, Policy};
+use strongroom_verifier::{
+    Claims, Endorsements, Enrolment, Policy, Refusal, verify_report, verify_token,
+};
 
 /// The chip of all tests.
 static MACHINE: LazyLock<Machine> = LazyLock::new(Machine::milan);
@@ -65,6 +69,25 @@ impl SecurityProcessor for Refusing {
     }
 }
 
+/// Signs as a made-up trusted application.
+pub(crate) struct Stating;
+
+impl AttestingEnvironment for Stating {
+    fn token(&self, data: &[u8; 64]) -> Result<Vec<u8>, SecurityError> {
+        let mut application = Application::new();
+        application.statement.nonce = *data;
+        Ok(application.token())
+    }
+}
+
+/// What the verifier says of a token.
+fn judge(token: &[u8], data: [u8; 64]) -> Result<Claims, Refusal> {
+    let enrolment = Application::new().enrolment_text("device");
+    let enrolment = Enrolment::from_toml(&enrolment).unwrap();
+    let policy = Policy::from_toml(&application::policy_text()).unwrap().with_report_data(data);
+    verify_token(token, &enrolment, &policy).map(Claims::from)
+}
+
 /// A client that has sent its first message.
 pub(crate) struct Client {
     pub(crate) visitor: u32,
@@ -112,6 +135,10 @@ impl Client {
         };
         let (verified, claims) = presented
             .verify(|evidence, data| {
+                let report = match evidence {
+                    Evidence::SnpReport { report, .. } => report,
+                    Evidence::Token(token) => return judge(token, data),
+                };
                 let key = MACHINE.report_key();
                 let endorsements = Endorsements {
                     root: &MACHINE.authority.root_certificate,
@@ -120,11 +147,10 @@ impl Client {
                     revocation_list: MACHINE.revocation_list.as_deref(),
                 };
                 let policy = Policy::from_toml(&policy_text()).unwrap().with_report_data(data);
-                let evidence = Evidence::SnpReport(&evidence.report);
-                strongroom_verifier::verify(&evidence, &endorsements, &policy, NOW)
+                verify_report(report, &endorsements, &policy, NOW).map(Claims::from)
             })
             .unwrap();
-        assert_eq!(claims.vmpl, 1);
+        assert!(claims.snp().is_none_or(|claims| claims.vmpl == 1));
         let frames = std::mem::take(&mut self.frames);
         Ok(Attached { visitor: self.visitor, frames, verified })
     }

@@ -232,6 +232,18 @@ fn a_machine_that_proves_nothing_gets_nothing() {
 }
 
 #[test]
+fn a_machine_without_a_security_processor_presents_its_token() {
+    for form in FORMS {
+        let mut system = waiting(form, bare(), |_| 3);
+        system.machine.give_attesting_environment(client::Stating);
+        let owner = Client::connect(&mut system, &owner()).attach(&mut system).unwrap();
+        let (mut owner, ending) = owner.start(&mut system);
+        assert!(matches!(ending, Err(Ending::Exit(3))), "{ending:?}");
+        assert_eq!(owner.answers(&mut system), [Answer::Started, Answer::Exited(3)]);
+    }
+}
+
+#[test]
 fn a_host_that_does_not_listen_is_told_what_to_do() {
     let mut system = waiting(Form::Paged, terms(), |_| 0);
     system.host.attaches = false;

@@ -56,6 +56,9 @@ pub enum AttestError {
     /// No certificate of the key that signed the report.
     #[error("no certificate of the key that signed the report was given, and none is in the cache")]
     NoReportKey,
+    /// A token, and nothing that vouches for its key.
+    #[error("the token of a trusted application has no certificate, and no enrolment was given")]
+    NoEnrolment,
     /// The certificate is for the other kind of key.
     #[error("{path} is given as the certificate of a {given}, and is not one")]
     OtherKind {
@@ -110,6 +113,9 @@ impl AttestError {
             Self::NoReportKey => Some(
                 "give --vcek, --vlek or --certificates, or fill the cache with: strongroom fetch-chain",
             ),
+            Self::NoEnrolment => {
+                Some("give --enrolment with the file that strongroom-optee-run --enroll made")
+            }
             Self::OtherKind { .. } => Some("give a VCEK with --vcek and a VLEK with --vlek"),
             Self::NoProductLine => Some("give --product-line Milan, Genoa or Turin"),
             Self::NotFetchable(_) => {

@@ -4,16 +4,27 @@
 use super::chain::{FILE_MAX, StoredChain, read};
 use super::{AttestError, ChainCache, ReportKeyName};
 use std::path::{Path, PathBuf};
-use strongroom_evidence::{
-    CERTIFICATE_TABLE_LEN_MAX, CertificateKind, CertificateTable, REPORT_LEN, Report,
+use strongroom_evidence::{CERTIFICATE_TABLE_LEN_MAX, CertificateKind, CertificateTable, Report};
+use strongroom_token::TOKEN_LEN_MAX;
+use strongroom_verifier::{
+    AmdCertificates, Claims, Endorsements, Enrolment, KeyKind, Policy, Refusal,
+    decode_certificates, verify_report, verify_token,
 };
-use strongroom_verifier::{AmdCertificates, Endorsements, KeyKind, decode_certificates};
 
-/// Where a report and what vouches for it are.
+/// Most bytes of evidence: a token can be longer than a report.
+const EVIDENCE_LEN_MAX: usize = TOKEN_LEN_MAX;
+/// First byte of a token, the tag of `COSE_Sign1` (RFC 9052, 2). A report's is its version.
+const TOKEN_START: u8 = 0xd2;
+/// Files of configfs-tsm (Linux, `Documentation/ABI/testing/configfs-tsm-report`).
+const OUTBLOB: &str = "outblob";
+const AUXBLOB: &str = "auxblob";
+
+/// Where evidence and what vouches for it are.
 #[derive(Clone, Debug)]
 pub struct EvidenceFiles {
-    /// The report, as the firmware made it.
-    pub report: PathBuf,
+    /// A report, as the firmware made it; the token of a trusted application; or a folder with
+    /// `outblob` and perhaps `auxblob`, as Linux's configfs-tsm has them.
+    pub evidence: PathBuf,
     /// The table of certificates that the host handed over with the report.
     pub certificates: Option<PathBuf>,
     /// What else vouches for it.
@@ -33,6 +44,8 @@ pub struct EndorsementFiles {
     pub revocation_list: Option<PathBuf>,
     /// Where to look for what is not given.
     pub cache: Option<ChainCache>,
+    /// The keys of a trusted application and its device, as `strongroom enroll` has written them.
+    pub enrolment: Option<PathBuf>,
 }
 
 /// A certificate with the kind of key that it is for.
@@ -44,20 +57,39 @@ pub enum ReportKeyFile {
     Vlek(PathBuf),
 }
 
-/// A report with all that it is verified under. DER.
+/// Evidence with all that it is verified under.
 #[derive(Clone, Debug)]
-pub(super) struct Bundle {
-    pub(super) report: Vec<u8>,
-    chain: StoredChain,
+pub(super) enum Bundle {
+    /// A report of SEV-SNP, and DER.
+    Report { report: Vec<u8>, chain: StoredChain },
+    /// The token of a trusted application.
+    Token { token: Vec<u8>, enrolment: Box<Enrolment> },
 }
 
 impl Bundle {
-    pub(super) fn endorsements(&self) -> Endorsements<'_> {
-        Endorsements {
-            root: &self.chain.root,
-            issuer: &self.chain.issuer,
-            report_key: &self.chain.report_key,
-            revocation_list: self.chain.revocation_list.as_deref(),
+    /// Whether the policy compares the report data of such evidence with what it is told.
+    pub(super) fn data_is_compared(&self, policy: &Policy) -> bool {
+        match self {
+            Self::Report { .. } => policy.wants_report_data(),
+            Self::Token { .. } => policy.wants_token_data(),
+        }
+    }
+
+    /// The verifier's part, at the time `now`.
+    pub(super) fn judge(&self, policy: &Policy, now: u64) -> Result<Claims, Refusal> {
+        match self {
+            Self::Report { report, chain } => {
+                let endorsements = Endorsements {
+                    root: &chain.root,
+                    issuer: &chain.issuer,
+                    report_key: &chain.report_key,
+                    revocation_list: chain.revocation_list.as_deref(),
+                };
+                verify_report(report, &endorsements, policy, now).map(Claims::from)
+            }
+            Self::Token { token, enrolment } => {
+                verify_token(token, enrolment, policy).map(Claims::from)
+            }
         }
     }
 }
@@ -74,17 +106,40 @@ struct Parts {
 impl EvidenceFiles {
     /// Reads everything.
     pub(super) fn read(&self) -> Result<Bundle, AttestError> {
-        let report = read(&self.report, "a report", REPORT_LEN)?;
-        let table = match &self.certificates {
+        let (evidence, beside) = match self.evidence.is_dir() {
+            true => (self.evidence.join(OUTBLOB), Some(self.evidence.join(AUXBLOB))),
+            false => (self.evidence.clone(), None),
+        };
+        let bytes = read(&evidence, "evidence", EVIDENCE_LEN_MAX)?;
+        if bytes.first() == Some(&TOKEN_START) {
+            return self.endorsements.token(bytes);
+        }
+        let certificates = self.certificates.clone().or(beside.filter(|auxblob| auxblob.exists()));
+        let table = match &certificates {
             Some(path) => read(path, "a certificate table", CERTIFICATE_TABLE_LEN_MAX)?,
             None => Vec::new(),
         };
-        let name = self.certificates.as_deref().unwrap_or(Path::new("the certificate table"));
-        self.endorsements.bundle(report, &table, name)
+        let name = certificates.as_deref().unwrap_or(Path::new("the certificate table"));
+        self.endorsements.bundle(bytes, &table, name)
     }
 }
 
 impl EndorsementFiles {
+    /// A token with the enrolment that was given.
+    pub(super) fn token(&self, token: Vec<u8>) -> Result<Bundle, AttestError> {
+        let path = self.enrolment.as_deref().ok_or(AttestError::NoEnrolment)?;
+        let bytes = read(path, "an enrolment", FILE_MAX)?;
+        let unreadable = |reason: String| AttestError::Unreadable {
+            path: path.to_path_buf(),
+            what: "enrolment",
+            reason,
+        };
+        let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let enrolment =
+            Enrolment::from_toml(&text).map_err(|error| unreadable(error.to_string()))?;
+        Ok(Bundle::Token { token, enrolment: Box::new(enrolment) })
+    }
+
     /// What `report` is verified under. What is given by name counts before what is in the host's
     /// table, which may be empty, that before the cache, and that before AMD's certificates as this
     /// library has them.
@@ -114,7 +169,8 @@ impl EndorsementFiles {
             }
         };
         let revocation_list = parts.revocation_list;
-        Ok(Bundle { report, chain: StoredChain { root, issuer, report_key, revocation_list } })
+        let chain = StoredChain { root, issuer, report_key, revocation_list };
+        Ok(Bundle::Report { report, chain })
     }
 
     fn given(&self) -> Result<Parts, AttestError> {

@@ -13,7 +13,7 @@ use strongroom_session::client::{Answer, Evidence, Hello, NotPresented, NotVerif
 use strongroom_session::{
     FRAME_MAX, Frames, HANDSHAKE_FRAME_MAX, KERNEL_VMPL, SecretKey, SessionError,
 };
-use strongroom_verifier::{Claims, Evidence as Judged, Hex, Reason, Refusal, verify};
+use strongroom_verifier::{Claims, Hex, Reason, Refusal};
 use zeroize::Zeroizing;
 
 /// How long an enclave may take for an answer. It may not have booted yet.
@@ -158,6 +158,7 @@ impl Attachment {
         verified.map_err(|refused| match refused {
             NotVerified::Check(failure) => failure,
             NotVerified::Unreadable(malformed) => Failure::Unreadable(Refusal::Report(malformed)),
+            NotVerified::UnreadableToken(bad) => Failure::Unreadable(Refusal::Token(bad)),
             NotVerified::PrivilegeLevel { found } => Failure::Refused(wrong_level(found)),
             NotVerified::ReportData { expected, found } => {
                 Failure::Refused(wrong_session(&expected, &found))
@@ -168,19 +169,22 @@ impl Attachment {
     /// The verifier's part.
     fn check(&self, evidence: &Evidence, data: [u8; 64], now: u64) -> Result<Claims, Failure> {
         let policy = read_policy(&self.policy, self.insecure_accept_simulated)?;
-        if !policy.wants_report_data() {
+        let bundle = match evidence {
+            Evidence::SnpReport { report, certificates } => {
+                let table = Path::new("the certificate table of the enclave's host");
+                self.endorsements.bundle(report.clone(), certificates, table)?
+            }
+            Evidence::Token(token) => self.endorsements.token(token.clone())?,
+        };
+        if !bundle.data_is_compared(&policy) {
             return Err(AttestError::NonceIgnored.into());
         }
-        let table = Path::new("the certificate table of the enclave's host");
-        let report = evidence.report.clone();
-        let bundle = self.endorsements.bundle(report, &evidence.certificates, table)?;
-        let judged = Judged::SnpReport(&bundle.report);
-        verify(&judged, &bundle.endorsements(), &policy.with_report_data(data), now).map_err(
-            |refusal| match refusal.is_unreadable() {
+        bundle.judge(&policy.with_report_data(data), now).map_err(|refusal| {
+            match refusal.is_unreadable() {
                 true => Failure::Unreadable(refusal),
                 false => Failure::Refused((&refusal).into()),
-            },
-        )
+            }
+        })
     }
 }
 

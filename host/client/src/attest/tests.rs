@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use strongroom_attestation_testing::application::{self, Application};
 use strongroom_attestation_testing::machine::{Machine, NOW, policy_text};
 use strongroom_attestation_testing::vectors;
 use strongroom_evidence::{Extension, Report, TcbBytes};
@@ -54,14 +55,14 @@ impl Files {
             nonce: Some([3; 64]),
             insecure_accept_simulated: false,
             evidence: EvidenceFiles {
-                report: self.path("report"),
+                evidence: self.path("report"),
                 certificates: None,
                 endorsements: EndorsementFiles {
                     report_key: Some(ReportKeyFile::Vcek(self.path("vcek"))),
                     issuer: Some(self.path("ask")),
                     root: Some(self.path("ark")),
                     revocation_list: Some(self.path("crl")),
-                    cache: None,
+                    ..EndorsementFiles::default()
                 },
             },
         }
@@ -137,7 +138,7 @@ fn a_root_that_is_not_amds_is_refused_unless_it_is_said() {
     assert_eq!(refused(files.question().decide_at(NOW)), "root.key");
     let told = Question { insecure_accept_simulated: true, ..files.question() };
     match told.decide_at(NOW) {
-        Verdict::Accepted { claims } => assert!(claims.insecure.simulated_root.is_some()),
+        Verdict::Accepted { claims } => assert!(claims.insecure().simulated_root.is_some()),
         other => panic!("{other:?}"),
     }
 }
@@ -163,7 +164,7 @@ fn the_hosts_table_is_as_good_as_files() {
     files.write("table", &[head, tail].concat());
     let mut question = files.question();
     question.evidence = EvidenceFiles {
-        report: files.path("report"),
+        evidence: files.path("report"),
         certificates: Some(files.path("table")),
         endorsements: EndorsementFiles::default(),
     };
@@ -192,17 +193,77 @@ fn broken_questions_are_undecided() {
     let garbage =
         message(&|question| question.evidence.endorsements.root = Some(files.path("policy.toml")));
     assert!(garbage.contains("neither DER nor PEM"), "{garbage}");
-    let short = message(&|question| question.evidence.report = files.path("ask"));
+    let short = message(&|question| question.evidence.evidence = files.path("ask"));
     assert!(short.contains("a report has 1184 bytes"), "{short}");
-    files.write("long", &[0; 1185]);
-    let long = message(&|question| question.evidence.report = files.path("long"));
-    assert!(long.contains("over 1184 bytes"), "{long}");
+    files.write("long", &[0; 2049]);
+    let long = message(&|question| question.evidence.evidence = files.path("long"));
+    assert!(long.contains("over 2048 bytes"), "{long}");
     let kind = message(&|question| {
         question.evidence.endorsements.report_key = Some(ReportKeyFile::Vlek(files.path("vcek")));
     });
     assert!(kind.contains("given as the certificate of a VLEK"), "{kind}");
     let none = message(&|question| question.evidence.endorsements.report_key = None);
     assert!(none.contains("no certificate of the key"), "{none}");
+}
+
+#[test]
+fn a_folder_of_configfs_tsm_is_evidence() {
+    let files = Files::of(Machine::milan());
+    files.write("tsm/outblob", &fs::read(files.path("report")).unwrap());
+    files.write("tsm/auxblob", b"");
+    let mut question = files.question();
+    question.evidence.evidence = files.path("tsm");
+    assert_eq!(question.decide_at(NOW).exit_code(), 0);
+    files.write("tsm/auxblob", b"no table");
+    assert!(undecided(question.decide_at(NOW)).contains("auxblob is no certificate table"));
+    fs::remove_file(files.path("tsm/outblob")).unwrap();
+    assert!(undecided(question.decide_at(NOW)).contains("outblob"));
+}
+
+/// A made-up trusted application's evidence as files.
+fn token_files() -> (Files, Question) {
+    let files = Files::of(Machine::milan());
+    let application = Application::new();
+    files.write("policy.toml", application::policy_text().as_bytes());
+    files.write("token", &application.token());
+    files.write("enrolment.toml", application.enrolment_text("device").as_bytes());
+    let mut question = files.question();
+    question.evidence = EvidenceFiles {
+        evidence: files.path("token"),
+        certificates: None,
+        endorsements: EndorsementFiles {
+            enrolment: Some(files.path("enrolment.toml")),
+            ..EndorsementFiles::default()
+        },
+    };
+    (files, question)
+}
+
+#[test]
+fn a_token_is_judged_under_its_enrolment() {
+    let (files, question) = token_files();
+    match question.decide_at(NOW) {
+        Verdict::Accepted { claims } => assert_eq!(claims.optee().unwrap().ta_version, 3),
+        other => panic!("{other:?}"),
+    }
+    let simulated = Application::new().enrolment_text("simulated");
+    files.write("enrolment.toml", simulated.as_bytes());
+    assert_eq!(refused(question.decide_at(NOW)), "enrolment.platform");
+    let told = Question { insecure_accept_simulated: true, ..question.clone() };
+    assert_eq!(told.decide_at(NOW).exit_code(), 0);
+
+    let other = Application::with_key([8; 32]).enrolment_text("device");
+    files.write("enrolment.toml", other.as_bytes());
+    assert_eq!(refused(question.decide_at(NOW)), "token.identity_key");
+    files.write("enrolment.toml", b"version = 1");
+    let message = undecided(question.decide_at(NOW));
+    assert!(message.contains("is no enrolment: missing field `platform`"), "{message}");
+    let mut without = question.clone();
+    without.evidence.endorsements.enrolment = None;
+    assert!(undecided(without.decide_at(NOW)).contains("no enrolment was given"));
+    files.write("token", b"\xd2 and nothing of a token");
+    files.write("enrolment.toml", simulated.as_bytes());
+    assert!(undecided(question.decide_at(NOW)).contains("no tagged COSE_Sign1"));
 }
 
 #[test]
@@ -226,7 +287,7 @@ fn a_fetched_chain_serves_a_verification_without_more_files() {
 
     let mut question = files.question();
     question.evidence = EvidenceFiles {
-        report: files.path("report"),
+        evidence: files.path("report"),
         certificates: None,
         endorsements: EndorsementFiles {
             cache: Some(files.cache()),

@@ -5,7 +5,7 @@ use super::{AttestError, EvidenceFiles};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use strongroom_verifier::{Claims, Evidence, Hex, Policy, Reason, Refusal, verify};
+use strongroom_verifier::{Claims, Hex, Policy, Reason, Refusal};
 
 /// Most bytes of a policy file.
 const POLICY_MAX: usize = 1 << 20;
@@ -66,15 +66,14 @@ impl Question {
 
     fn try_decide(&self, now: u64) -> Result<Result<Claims, Refusal>, AttestError> {
         let policy = read_policy(&self.policy, self.insecure_accept_simulated)?;
-        let policy = match (self.nonce, policy.wants_report_data()) {
+        let bundle = self.evidence.read()?;
+        let policy = match (self.nonce, bundle.data_is_compared(&policy)) {
             (Some(nonce), true) => policy.with_report_data(nonce),
             (None, false) => policy,
             (None, true) => return Err(AttestError::NoNonce),
             (Some(_), false) => return Err(AttestError::NonceIgnored),
         };
-        let bundle = self.evidence.read()?;
-        let evidence = Evidence::SnpReport(&bundle.report);
-        Ok(verify(&evidence, &bundle.endorsements(), &policy, now))
+        Ok(bundle.judge(&policy, now))
     }
 }
 

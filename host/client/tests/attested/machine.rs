@@ -100,7 +100,7 @@ impl Files {
             issuer: Some(self.path("ask")),
             root: Some(self.path("ark")),
             revocation_list: Some(self.path("crl")),
-            cache: None,
+            ..EndorsementFiles::default()
         }
     }
 }

@@ -15,7 +15,7 @@ use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 use std::sync::LazyLock;
 use strongroom_evidence::{CertificateKind, CertificateTable, REPORT_LEN};
-use strongroom_verifier::{Endorsements, Evidence, Policy, Refusal, verify};
+use strongroom_verifier::{Endorsements, Policy, Refusal, verify_report};
 
 /// Within the validity of the made-up certificates.
 const NOW: u64 = 1_800_000_000;
@@ -144,7 +144,7 @@ fn judge(report: &[u8], policy: &Policy) -> Result<(), Refusal> {
     let installation = installation();
     let [report_key, issuer, root] = installation.certificates();
     let endorsements = Endorsements { root, issuer, report_key, revocation_list: None };
-    verify(&Evidence::SnpReport(report), &endorsements, policy, NOW).map(|_| ())
+    verify_report(report, &endorsements, policy, NOW).map(|_| ())
 }
 
 #[test]
