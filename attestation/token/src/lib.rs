@@ -42,7 +42,7 @@ pub use error::BadToken;
 pub use statement::{MemoryHash, Statement};
 
 use alloc::vec::Vec;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// What sets these tokens apart from all others (`eat_profile`).
 pub const PROFILE: &str = "urn:uuid:c2dd92b4-baf8-4d1b-bded-c95d3085eed2";
@@ -70,6 +70,20 @@ pub struct Token {
     pub signed: Vec<u8>,
     /// The signature of the identity key that the statement names.
     pub signature: [u8; SIGNATURE_LEN],
+}
+
+/// What sets the answer to a challenge apart from any session's evidence.
+const CHALLENGE_LABEL: &[u8] = b"strongroom optee challenge 1\0";
+
+/// The nonce in a token that somebody asks for outside of a session: SHA-512 over a label and the
+/// challenge. An application signs no caller's 64 bytes as they are: they could be those that a session
+/// is bound to, and the caller an impostor.
+#[must_use]
+pub fn challenge_nonce(challenge: &[u8; NONCE_LEN]) -> [u8; NONCE_LEN] {
+    let mut hash = Sha512::new();
+    hash.update(CHALLENGE_LABEL);
+    hash.update(challenge);
+    hash.finalize().into()
 }
 
 impl Token {

@@ -3,7 +3,7 @@
 //!
 //! [`bridge`] connects the stream that `strongroom-client` serves with the turns that a trusted
 //! application takes ([`strongroom_wire::turn`]). [`application`] takes those turns through the TEE
-//! Client API, with one registered shared buffer.
+//! Client API, with one registered shared buffer. [`evidence`] asks for what vouches for it.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::arithmetic_side_effects,
@@ -13,6 +13,7 @@
 pub mod application;
 pub mod bridge;
 mod error;
+pub mod evidence;
 
 pub use application::Application;
 pub use bridge::{Bridge, Called};

@@ -52,7 +52,10 @@ const RULES: &[(&str, &[&str])] = &[
         "host/cli",
         &["attestation/", "enclave-core/wire", "host/", "ta/optee/package", "ta/optee/packer"],
     ),
-    ("host/optee-run", &["enclave-core/wire", "host/client", "host/tee", "ta/optee/package"]),
+    (
+        "host/optee-run",
+        &["attestation/token", "enclave-core/wire", "host/client", "host/tee", "ta/optee/package"],
+    ),
     ("host/tee", &[]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),

@@ -7,9 +7,13 @@ use optee_utee::prelude::*;
 use optee_utee::{ErrorKind, Result};
 use spin::Mutex;
 use strongroom_optee::pump::{Pump, Refused, Shared};
+use strongroom_token::NONCE_LEN;
 
-/// The only command: a turn of [`strongroom_wire::turn`]. The first parameter is the buffer.
+/// A turn of [`strongroom_wire::turn`]. The first parameter is the buffer.
 const TURN: u32 = 0;
+/// Evidence for whoever asks, outside of any session: the first parameter is the challenge, and then
+/// the token.
+const EVIDENCE: u32 = 1;
 
 /// One instance of the TA serves one session and runs one program.
 static PUMP: Mutex<Option<Pump>> = Mutex::new(None);
@@ -45,9 +49,14 @@ fn destroy() {}
 
 #[ta_invoke_command]
 fn invoke_command(command: u32, parameters: &mut Buffer<'_>) -> Result<()> {
-    if command != TURN {
-        return Err(ErrorKind::NotSupported.into());
+    match command {
+        TURN => turn(parameters),
+        EVIDENCE => evidence(parameters),
+        _ => Err(ErrorKind::NotSupported.into()),
     }
+}
+
+fn turn(parameters: &mut Buffer<'_>) -> Result<()> {
     let mut pump = PUMP.lock();
     let pump = pump.as_mut().ok_or(ErrorKind::BadState)?;
     clock::touch();
@@ -61,6 +70,21 @@ fn invoke_command(command: u32, parameters: &mut Buffer<'_>) -> Result<()> {
         Err(Refused::Buffer) => Err(ErrorKind::ShortBuffer.into()),
         Err(Refused::Ended) => Err(ErrorKind::BadState.into()),
     }
+}
+
+fn evidence(parameters: &mut Buffer<'_>) -> Result<()> {
+    let mut challenge = [0; NONCE_LEN];
+    let buffer = &mut parameters.0;
+    match buffer.read_at(0, &mut challenge) {
+        Ok(NONCE_LEN) => {}
+        Ok(_) | Err(_) => return Err(ErrorKind::BadParameters.into()),
+    }
+    let token = machine::answer(&challenge).map_err(|_| ErrorKind::Generic)?;
+    if token.len() > buffer.buffer_len() {
+        return Err(ErrorKind::ShortBuffer.into());
+    }
+    buffer.write_at(0, &token)?;
+    buffer.set_updated_size(token.len())
 }
 
 /// The buffer that the normal world shares; `optee-utee` only copies.

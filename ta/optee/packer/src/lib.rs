@@ -11,6 +11,7 @@
 //! - [`rewrite`] replaces them by branches to stubs, and proves that none is left;
 //! - [`layout`] puts everything into one file that OP-TEE's loader accepts;
 //! - [`closure`] finds a program's interpreter and libraries in its root file system;
+//! - [`memory_hash`] is what OP-TEE will say of its memory;
 //! - [`signature`] signs it.
 //!
 //! The same input gives the same bytes.
@@ -26,12 +27,14 @@ mod error;
 pub mod instruction;
 pub mod layout;
 mod library_os;
+mod measure;
 pub mod object;
 pub mod rewrite;
 pub mod signature;
 
 pub use error::PackError;
 pub use layout::{Input, Packed, pack};
+pub use measure::memory_hash;
 
 /// A file of the root image.
 #[derive(Clone, Debug, PartialEq, Eq)]

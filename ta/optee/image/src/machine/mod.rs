@@ -2,7 +2,7 @@
 //! The machine: everything that touches memory by address, or changes what the processor runs.
 //!
 //! [`package`] finds what was packed; [`memory`] is the memory that program and page cache share;
-//! [`space`] the one address space; [`context`] enters the program and comes back; [`clock`] and
+//! [`attestation`] vouches for it; [`space`] the one address space; [`context`] enters the program and comes back; [`clock`] and
 //! [`entropy`] ask OP-TEE. One thread runs, and nothing interrupts it but OP-TEE, unseen.
 #![allow(
     clippy::as_conversions,
@@ -10,6 +10,7 @@
 )]
 #![allow(unsafe_code, reason = "this is the code that reaches memory by address")]
 
+mod attestation;
 pub(crate) mod clock;
 mod context;
 mod entropy;
@@ -22,13 +23,17 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 use strongroom_kernel::{BootError, Kernel};
-use strongroom_south::{Form, Log, Machine, OutOfMemory, PlacedObject, Space};
+use strongroom_south::{
+    AttestingEnvironment, Form, Log, Machine, OutOfMemory, PlacedObject, SecurityError, Space,
+};
+use strongroom_token::NONCE_LEN;
 use strongroom_wire::boot::Record;
 
 /// The machine, as the kernel sees it.
 #[derive(Debug)]
 pub(crate) struct TrustedApplication {
     placed: Vec<PlacedObject>,
+    facts: attestation::Facts,
     space_given: AtomicBool,
 }
 
@@ -50,6 +55,12 @@ pub(crate) enum StartError {
     NoEntropy,
 }
 
+/// The answer to somebody's challenge: a token, which is no session's evidence.
+pub(crate) fn answer(challenge: &[u8; NONCE_LEN]) -> Result<Vec<u8>, SecurityError> {
+    let machine = MACHINE.get().ok_or(SecurityError::Busy)?;
+    machine.token(&strongroom_token::challenge_nonce(challenge))
+}
+
 /// Checks the package and makes the kernel.
 pub(crate) fn start() -> Result<&'static Kernel, StartError> {
     clock::touch();
@@ -58,8 +69,16 @@ pub(crate) fn start() -> Result<&'static Kernel, StartError> {
     let record = Record::decode(&found.package.record).map_err(|_| StartError::BadPackage)?;
     memory::start(&found)?;
     let placed = package::placed(&found);
-    let machine =
-        MACHINE.call_once(|| TrustedApplication { placed, space_given: AtomicBool::new(false) });
+    let facts = attestation::Facts {
+        ta_uuid: found.package.uuid.0,
+        ta_version: found.package.ta_version,
+        package_digest: found.digest,
+    };
+    let machine = MACHINE.call_once(|| TrustedApplication {
+        placed,
+        facts,
+        space_given: AtomicBool::new(false),
+    });
     Kernel::new(machine, record).map_err(|error| match error {
         BootError::NoEntropy => StartError::NoEntropy,
         BootError::BadImage => StartError::BadPackage,
@@ -80,6 +99,10 @@ impl Machine for TrustedApplication {
 
     fn placed(&self) -> Option<&[PlacedObject]> {
         Some(&self.placed)
+    }
+
+    fn attesting_environment(&self) -> Option<&dyn AttestingEnvironment> {
+        Some(self)
     }
 
     fn signal_return(&self) -> Option<usize> {

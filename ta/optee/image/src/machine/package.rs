@@ -6,7 +6,7 @@ use core::ptr;
 use core::slice;
 use sha2::{Digest as _, Sha256};
 use spin::Once;
-use strongroom_optee_package::{ANCHOR_LENGTH, Anchor, Package, SITE_LENGTH};
+use strongroom_optee_package::{ANCHOR_LENGTH, Anchor, DIGEST_LENGTH, Package, SITE_LENGTH};
 use strongroom_south::{PAGE_SIZE, PlacedObject};
 
 /// Filled in by the packer: see [`strongroom_optee_package`].
@@ -20,6 +20,8 @@ static strongroom_anchor: [u64; ANCHOR_LENGTH / 8] = Anchor::EMPTY;
 pub(super) struct Found {
     /// What is packed.
     pub(super) package: Package,
+    /// Its digest.
+    pub(super) digest: [u8; DIGEST_LENGTH],
     /// Where everything is measured from.
     pub(super) load_address: usize,
 }
@@ -56,12 +58,12 @@ pub(super) fn find() -> Result<Found, StartError> {
     // SAFETY: the packer laid the block there, in a read-only segment of this very file, whose
     // signature OP-TEE has verified; nobody writes it.
     let bytes = unsafe { slice::from_raw_parts(information, length as usize) };
-    let (_, package) = Package::decode(bytes).map_err(|_| StartError::BadPackage)?;
+    let (digest, package) = Package::decode(bytes).map_err(|_| StartError::BadPackage)?;
     let table: *const [u8; SITE_LENGTH] = ptr::with_exposed_provenance(place(anchor.sites));
     // SAFETY: as above; entries are arrays of bytes, aligned everywhere.
     let table = unsafe { slice::from_raw_parts(table, anchor.count as usize) };
     SITES.call_once(|| Sites { table, stubs: place(anchor.stubs), load_address });
-    Ok(Found { package, load_address })
+    Ok(Found { package, digest, load_address })
 }
 
 /// Compares the writable segments with the digest that a read-only one holds. Nothing of the
