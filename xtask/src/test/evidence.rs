@@ -40,6 +40,7 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
     tally.check("another measurement, nonce or root is refused", || tried.is_refused_otherwise());
     tally.check("the security processor refuses and goes on", || tried.goes_on());
     tally.check("derived keys come again, also after a launch", || tried.derives_keys());
+    tally.check("what the processor leaves to the guest is done", || tried.intercepts());
     tally.check("an unmodified program's report is accepted", || tried.serves_programs());
     tally.check("hosts and security processors that lie", || tried.withstands_lies(workspace));
 }
@@ -132,6 +133,15 @@ impl<'a> Tried<'a> {
         ensure!(refused == "Err(Refused(22))", "{refused}");
         let lower = bytes(self.answer("lower")?)?;
         ensure!(lower.get(0x30) == Some(&2), "a report of another level");
+        Ok(())
+    }
+
+    /// `CPUID` in user mode is answered where the instruction is there, and nowhere else.
+    fn intercepts(&self) -> Result<()> {
+        for name in ["intercepted-cpuid", "forged-reason", "other-reason"] {
+            let answer = self.answer(name)?;
+            ensure!(answer == "true", "{name}: {answer}");
+        }
         Ok(())
     }
 

@@ -50,7 +50,7 @@ impl Evidence {
         let text = match self.machine.security_processor() {
             Some(processor) => self.answers(processor),
             None => String::from("no security processor\n"),
-        };
+        } + &crate::intercepts::run(self.machine);
         let write = Ask::ConsoleWrite { stream: Stream::Output, bytes: text.as_bytes() };
         self.messages.push_back(encoded(2, write));
         self.messages.push_back(encoded(0, Ask::Exit { status: 0, peak_kib: 0, kernel_kib: 0 }));

@@ -31,6 +31,8 @@ mod echo;
 #[cfg(target_os = "none")]
 mod evidence;
 #[cfg(target_os = "none")]
+mod intercepts;
+#[cfg(target_os = "none")]
 mod program;
 
 #[cfg(target_os = "none")]

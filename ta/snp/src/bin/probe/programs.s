@@ -74,5 +74,16 @@ probe_programs:
     or qword ptr [rsp], 0x40000
     popfq
     syscall
+.org probe_programs + 64 * 9
+// 9: an exception of the hypervisor's making in front of its instruction, and a call behind it.
+    int 29
+    cpuid
+    mov eax, 39
+    syscall
+.org probe_programs + 64 * 10
+// 10: the same where another instruction is.
+    int 29
+    nop
+    syscall
 .balign 4096
 .text

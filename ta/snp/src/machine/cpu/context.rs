@@ -4,15 +4,17 @@
 use super::descriptors::{USER_CODE, USER_DATA};
 use super::{Cpu, State, features};
 use crate::extended::{self, AREA_MAX};
+use crate::machine::halt::{Code, halt};
 use crate::machine::memory::space::PagedSpace;
 use crate::machine::memory::user::USER_END;
 use crate::machine::time;
+use crate::sev::intercept::{Reason, cpuid_length};
 use alloc::sync::Arc;
 use core::arch::{asm, global_asm};
 use core::mem::{offset_of, size_of};
 use core::ptr;
 use strongroom_abi::arch::{ENTRY_FULL, ENTRY_SYSTEM_CALL, FLAGS_FIXED, FLAGS_USER, Registers};
-use strongroom_south::{Answer, BadState, Context, Exception, Trap};
+use strongroom_south::{Answer, BadState, Context, Exception, Space as _, Trap};
 use x86_64::registers::control::Cr2;
 
 global_asm!(
@@ -30,6 +32,9 @@ unsafe extern "C" {
     fn enter_thread_after_call(registers: *mut Registers);
     fn enter_thread(registers: *mut Registers);
 }
+
+/// Vector of `#VC`.
+const VMM_COMMUNICATION: u64 = 29;
 
 /// The processor aligns the stack pointer to 16 before it pushes.
 const _: () = assert!(size_of::<Registers>().is_multiple_of(16));
@@ -110,13 +115,38 @@ impl PagedContext {
             },
             16 | 19 => Trap::Exception(Exception::FloatingPoint),
             17 => Trap::Exception(Exception::Alignment),
-            4 | 5 | 9..=13 | 15 | 18 | 20..=31 => Trap::Exception(Exception::Protection),
+            4 | 5 | 9..=13 | 15 | 18 | 20..=28 | 30 | 31 => Trap::Exception(Exception::Protection),
             vector => {
                 time::apic::acknowledge(vector);
                 Trap::Interrupt
             }
         }
     }
+}
+
+/// Does what the processor has left to us, and lets the thread go on behind it.
+#[cold]
+fn intercepted(space: &PagedSpace, registers: &mut Registers) -> Result<(), Exception> {
+    match Reason::of(registers.error) {
+        Reason::Cpuid => {}
+        // Nothing can be relied on any more.
+        Reason::NotValidated => halt(Code::BadPages),
+        Reason::Other => return Err(Exception::IllegalInstruction),
+    }
+    let length = cpuid_length(|at| {
+        let mut byte = [0];
+        let address = usize::try_from(registers.rip).ok()?.checked_add(at)?;
+        space.copy_in(address, &mut byte).ok().map(|()| byte[0])
+    });
+    let length = length.ok_or(Exception::IllegalInstruction)?;
+    // The upper halves of the registers count for nothing, and are zero afterwards.
+    let values = features::for_programs(registers.rax as u32, registers.rcx as u32);
+    registers.rax = u64::from(values.eax);
+    registers.rbx = u64::from(values.ebx);
+    registers.rcx = u64::from(values.ecx);
+    registers.rdx = u64::from(values.edx);
+    registers.rip = registers.rip.wrapping_add(length as u64);
+    Ok(())
 }
 
 impl Cpu {
@@ -195,6 +225,12 @@ impl Context for PagedContext {
                 Self::sanitise(registers);
                 // SAFETY: as above, and selectors and flags are those of user mode.
                 unsafe { enter_thread(registers) };
+            }
+            if registers.entry == VMM_COMMUNICATION {
+                if let Err(exception) = intercepted(&self.space, registers) {
+                    return (Trap::Exception(exception), registers);
+                }
+                continue;
             }
             if registers.entry != ENTRY_SYSTEM_CALL {
                 return (Self::trap(registers), registers);

@@ -99,8 +99,8 @@ enter_system_call:
     ret
 
 // One stub a vector, 16 bytes each. Vectors 8, 10 to 14, 17, 21, 29 and 30 push an error code.
-// The non-maskable interrupt (2) is ignored; 8, 18, 28 and 29 come on stacks of their own and never
-// go on.
+// The non-maskable interrupt (2) is ignored; 8, 18, 28 and 29 come on stacks of their own. Of these
+// only 29 goes on, and only out of user mode.
 .balign 64
 .globl trap_stubs
 trap_stubs:
@@ -115,7 +115,9 @@ trap_stubs:
     push 0
     .endif
     push vector
-    .if (vector == 8) || (vector == 18) || (vector == 28) || (vector == 29)
+    .if vector == 29
+    jmp trap_of_hypervisor
+    .elseif (vector == 8) || (vector == 18) || (vector == 28)
     jmp trap_in_kernel
     .else
     jmp trap_anywhere
@@ -137,6 +139,23 @@ trap_anywhere:
     mov rsp, gs:[{KERNEL_STACK}]
     callee_saved pop
     ret
+
+// On the exception's own stack, as the kernel may have been stopped where it had none. Out of user
+// mode what the processor pushed is moved to the thread's frame, where it would be without that stack.
+.balign 16
+trap_of_hypervisor:
+    test byte ptr [rsp + 24], 3         // cs
+    jz trap_in_kernel
+    swapgs
+    mov gs:[{SCRATCH}], rax
+    mov rax, rsp
+    mov rsp, gs:[{FRAME_END}]
+    .irp offset, 48, 40, 32, 24, 16, 8, 0
+    push qword ptr [rax + \offset]
+    .endr
+    mov rax, gs:[{SCRATCH}]
+    swapgs
+    jmp trap_anywhere
 
 trap_in_kernel:
     .irp name, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11

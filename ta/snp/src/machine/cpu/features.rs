@@ -61,6 +61,22 @@ pub(crate) fn extended() -> Accepted {
     )
 }
 
+/// What a program gets to see of a leaf. What depends on how the processor is set up is what is set up
+/// here: the page of CPUID values is of a processor before anything was switched on.
+pub(crate) fn for_programs(number: u32, index: u32) -> CpuidResult {
+    /// Of leaf 1, ECX: the system saves extended state. Of leaf 7, ECX: it uses protection keys.
+    const OSXSAVE: u32 = 1 << 27;
+    const OSPKE: u32 = 1 << 4;
+    let values = cpuid(number, index);
+    match (number, index) {
+        (1, _) => CpuidResult { ecx: values.ecx | OSXSAVE, ..values },
+        (7, 0) => CpuidResult { ecx: values.ecx & !OSPKE, ..values },
+        // The bytes of what is switched on.
+        (0xd, 0 | 1) => CpuidResult { ebx: extended().length as u32, ..values },
+        _ => values,
+    }
+}
+
 /// x87 and SSE always, AVX where it is; later extensions stay off.
 fn extended_state(avx: bool) -> Accepted {
     let offered = cpuid(0xd, 0);
