@@ -54,6 +54,34 @@ pub(crate) fn kill_children_on_interrupt() -> Result<()> {
     .context("install the Ctrl-C handler")
 }
 
+/// A child that runs beside us, in a group of its own, which is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// It.
+    pub(crate) child: Child,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let child = command.process_group(0).spawn();
+        let child = child.with_context(|| format!("start {}", shown(command)))?;
+        groups().insert(child.id());
+        Ok(Self { child })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let leader = self.child.id();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill_group(leader);
+            // A killed child ends; there is nobody to tell if not.
+            let _ = self.child.wait();
+        }
+        groups().remove(&leader);
+    }
+}
+
 /// The shell's own `kill`: no `unsafe`, and `procps` need not be installed.
 fn kill_group(leader: u32) {
     let script = format!("kill -KILL -{leader} 2>/dev/null");

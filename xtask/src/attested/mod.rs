@@ -6,6 +6,7 @@
 //! secret stays at home.
 
 mod desk;
+mod search;
 
 pub(crate) use desk::{Desk, LIMIT, bytes};
 
@@ -62,6 +63,11 @@ pub(crate) fn play(
     Ok(())
 }
 
+/// Whether the secret is anywhere in the memory of those who carry it.
+pub(crate) fn search(workspace: &Workspace, built: &Built) -> Result<()> {
+    search::search(&Owner::new(workspace, built)?, SECRET)
+}
+
 /// Somebody with a package, a policy and a secret.
 struct Owner<'a> {
     desk: Desk<'a>,
@@ -106,10 +112,15 @@ impl<'a> Owner<'a> {
     fn launch(&self, name: &str, policy: &str) -> Result<Finished> {
         let mut command = self.desk.run(name);
         command.arg("--attest").arg(self.desk.path(policy));
-        command.arg("--owner-key").arg(self.desk.path("owner.key"));
-        command.arg("--secret").arg(format!("greeting=@{}", self.desk.path("secret").display()));
+        self.brings(&mut command);
         command.args(["--late-env", &format!("NONCE={NONCE}")]);
         process::capture(&mut command, b"", LIMIT)
+    }
+
+    /// The owner's key and secret, for `run` and `attach`.
+    fn brings(&self, command: &mut Command) {
+        command.arg("--owner-key").arg(self.desk.path("owner.key"));
+        command.arg("--secret").arg(format!("greeting=@{}", self.desk.path("secret").display()));
     }
 
     /// What the program printed, which has to have the secret.

@@ -105,6 +105,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
                 tally.check("a secret goes to the measured program and to no other", || {
                     attested::play(workspace, &built, &mut |_| ())
                 });
+                tally.check("a secret is not in the memory of those who carry it", || {
+                    attested::search(workspace, &built)
+                });
             }
             if wants_kvm {
                 tally.check("a KVM that loses vector registers is found out", || {
