@@ -100,7 +100,7 @@ fn found(process: u32, wanted: &[u8]) -> Result<bool> {
         let mut at = range.start;
         while at < range.end {
             let length = buffer.len().min(usize::try_from(range.end - at)?);
-            let piece = &mut buffer[..length];
+            let piece = buffer.get_mut(..length).unwrap_or_default();
             // Pages of devices cannot be read.
             if memory.read_exact_at(piece, at).is_ok()
                 && piece.windows(wanted.len()).any(|window| window == wanted)

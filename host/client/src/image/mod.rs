@@ -8,6 +8,7 @@
 mod archive;
 mod cache;
 mod directory;
+mod files;
 mod layout;
 mod open;
 mod tree;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use cache::Cache;
 pub(crate) use cache::hex_prefix;
+pub use files::{Files, FoundFile};
 pub use open::Image;
 
 use std::fs::{File, Permissions};

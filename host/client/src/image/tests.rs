@@ -371,3 +371,56 @@ fn the_cache_builds_again_only_after_changes() {
     fs::set_permissions(root.join("setuid"), Permissions::from_mode(0o755)).unwrap();
     assert_ne!(image().root_digest(), second.root_digest());
 }
+
+#[test]
+fn files_are_found_by_their_paths_and_links_stay_inside() {
+    let folder = TempDir::new().unwrap();
+    let inside = |path: &str| folder.path().join("root").join(path);
+    fs::create_dir_all(inside("usr/lib")).unwrap();
+    fs::create_dir_all(inside("etc")).unwrap();
+    let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).take(2_500_001).collect();
+    fs::write(inside("usr/lib/a.so"), &large).unwrap();
+    fs::write(inside("etc/empty"), b"").unwrap();
+    symlink("usr/lib", inside("lib")).unwrap();
+    symlink("/usr/lib/a.so", inside("usr/lib/b.so")).unwrap();
+    symlink("../../../../usr/lib/b.so", inside("usr/lib/c.so")).unwrap();
+    symlink("loop", inside("loop")).unwrap();
+    let path = folder.path().join("image");
+    build(&folder.path().join("root"), &path, Ownership::Root).unwrap();
+    let image = Image::open(&path).unwrap();
+    let files = image.files().unwrap();
+    for path in ["/lib/a.so", "lib/b.so", "/usr/lib/c.so", "/lib/.././lib/a.so", "//lib//a.so"] {
+        let found = files.read(path).unwrap().unwrap();
+        assert_eq!(found.path, "/usr/lib/a.so", "{path}");
+        assert!(found.contents == large, "{path}");
+    }
+    assert_eq!(files.read("/etc/empty").unwrap().unwrap().contents, b"");
+    for path in ["/loop", "/lib", "/lib/d.so", "/etc/empty/x", "", "/", "/.."] {
+        assert_eq!(files.read(path).unwrap(), None, "{path}");
+    }
+}
+
+#[test]
+fn a_file_with_a_changed_block_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("root")).unwrap();
+    fs::write(folder.path().join("root/file"), vec![7; 1_000_000]).unwrap();
+    let path = folder.path().join("image");
+    build(&folder.path().join("root"), &path, Ownership::Root).unwrap();
+    let blocks = fs::metadata(&path).unwrap().len() / BLOCK as u64;
+    let mut refused = 0;
+    for block in 0..blocks {
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let at = block * BLOCK as u64 + 9;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+        let whole = Image::open(&path).and_then(|image| image.files()?.read("/file"));
+        let untouched = whole.is_ok_and(|file| file.unwrap().contents == [7; 1_000_000]);
+        refused += u64::from(!untouched);
+        file.write_all_at(&byte, at).unwrap();
+    }
+    // The top node stands for the root digest: with another one the image is another, unless the byte
+    // is behind its last digest.
+    assert!(refused >= blocks - 1, "{refused} of {blocks}");
+}
