@@ -263,7 +263,7 @@ impl Attaching {
         // A launcher that has ended closes the connection, so this does not wait for long.
         match (self.owner.join(), first) {
             (Ok(Verdict::Refused { reason }), _) => {
-                Some(anyhow::anyhow!("the enclave was not trusted: {}", reason.message))
+                Some(anyhow::anyhow!("the program was not started: {}", reason.message))
             }
             (Ok(Verdict::Undecided { message, hint }), true) => Some(match hint {
                 Some(hint) => anyhow::anyhow!("{message} ({hint})"),
