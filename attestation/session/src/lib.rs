@@ -50,8 +50,9 @@ pub const PROLOGUE: &[u8] = b"strongroom session 1";
 pub const NONCE_LEN: usize = 32;
 /// Bytes of Noise's handshake hash (SHA-256).
 pub const HANDSHAKE_HASH_LEN: usize = 32;
-/// The privilege level at which the kernel asks for reports, and no program can.
-pub const KERNEL_VMPL: u8 = 1;
+/// The privilege level at which the kernel asks for reports, and no program can. Tools on Linux ask at
+/// 0 or 1.
+pub const KERNEL_VMPL: u8 = 3;
 /// Most bytes of a secret.
 pub const SECRET_LEN_MAX: usize = 256 * 1024;
 /// Most bytes of all secrets of a session.

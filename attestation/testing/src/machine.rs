@@ -34,7 +34,7 @@ author_key_digests = ["AUTHOR_KEY"]
 family_ids = ["01010101010101010101010101010101"]
 image_ids = ["02020202020202020202020202020202"]
 min_guest_svn = 7
-vmpls = [0, 1]
+vmpls = [0, 3]
 report_data = "given"
 min_firmware = "1.55.29"
 provisional_firmware = false
@@ -190,7 +190,7 @@ fn report(cpu: Cpu, tcb: TcbVersion, chip: &[u8]) -> Report {
         policy: GuestPolicy::from_bits(policy).unwrap(),
         family_id: [1; 16],
         image_id: [2; 16],
-        vmpl: Vmpl::Guest(1),
+        vmpl: Vmpl::Guest(3),
         current_tcb: tcb.encode(),
         platform_info: PlatformInfo(
             PlatformInfo::SMT

@@ -2,21 +2,22 @@
 //! What programs may ask the security processor for.
 //!
 //! A program chooses all the data of its report. What tells its evidence from the kernel's is the
-//! privilege level in it: programs get [`PROGRAM_LEVEL`], whatever they are inside, and no other.
+//! privilege level in it: programs get [`PROGRAM_LEVELS`], whatever they are inside, and no others.
 //! The same holds for keys, so that a program can never have one that the kernel seals with.
 
 use crate::kernel::Kernel;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 use strongroom_abi::sev_guest::SEV_RET_INVALID_PARAM;
 use strongroom_session::KERNEL_VMPL;
 use strongroom_south::{
     DERIVED_KEY_LEN, KeyRequest, Report, ReportRequest, SecurityError, SecurityProcessor,
 };
 
-/// The privilege level (VMPL) in evidence and keys of programs: what Linux's programs ask for when
-/// nobody tells them otherwise.
-pub(crate) const PROGRAM_LEVEL: u32 = 0;
-const _: () = assert!(PROGRAM_LEVEL != KERNEL_VMPL as u32, "programs never speak for the kernel");
+/// The privilege levels (VMPL) in evidence and keys of programs: what Linux's programs ask for when
+/// nobody tells them otherwise. Key brokers ask for 0, `snpguest` for 1.
+pub(crate) const PROGRAM_LEVELS: RangeInclusive<u32> = 0..=1;
+const _: () = assert!(*PROGRAM_LEVELS.end() < KERNEL_VMPL as u32, "no program is the kernel");
 /// The highest level that there is.
 pub(crate) const LEVEL_MAX: u32 = 3;
 /// Most bytes of certificates that a program sees, as on Linux (`SEV_FW_BLOB_MAX_SIZE`).
@@ -51,8 +52,12 @@ impl ForPrograms {
     }
 }
 
-const fn check(level: u32) -> Result<(), SecurityError> {
-    if level == PROGRAM_LEVEL { Ok(()) } else { Err(SecurityError::Refused(SEV_RET_INVALID_PARAM)) }
+fn check(level: u32) -> Result<(), SecurityError> {
+    if PROGRAM_LEVELS.contains(&level) {
+        Ok(())
+    } else {
+        Err(SecurityError::Refused(SEV_RET_INVALID_PARAM))
+    }
 }
 
 /// The host made the table: too long is as good as none.

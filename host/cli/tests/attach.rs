@@ -120,7 +120,7 @@ fn a_refusal_names_the_check_what_it_expected_and_what_it_found() {
     let json: serde_json::Value = serde_json::from_str(&output).unwrap();
     assert_eq!(json["verdict"], "refused");
     assert_eq!(json["reason"]["check"], "session.vmpl");
-    assert_eq!(json["reason"]["expected"], "1");
+    assert_eq!(json["reason"]["expected"], "3");
     assert_eq!(json["reason"]["found"], "0");
 }
 

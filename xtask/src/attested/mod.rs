@@ -32,6 +32,8 @@ const PROGRAM: &str = include_str!("../../../xtest/attested/program.py");
 const SECRET: &[u8] = b"only for the enclave that was measured\n";
 /// What the program's own report is asked to repeat.
 const NONCE: &str = "c0ffee";
+/// The privilege level of the kernel's own reports, which those of sessions are.
+const KERNEL_LEVEL: u8 = 3;
 /// A file of the image in which a byte is changed.
 const FILE: &str = "etc/debian_version";
 
@@ -104,9 +106,9 @@ impl<'a> Owner<'a> {
         let simulated = |policy: String| {
             policy.replacen("[snp]", "insecure_accept_simulated_roots = \"any\"\n[snp]", 1)
         };
-        fs::write(self.desk.path("session.toml"), simulated(policy(digest, 1)))?;
-        fs::write(self.desk.path("other.toml"), simulated(policy(&flipped(digest), 1)))?;
-        Ok(fs::write(self.desk.path("amd.toml"), policy(digest, 1))?)
+        fs::write(self.desk.path("session.toml"), simulated(policy(digest, KERNEL_LEVEL)))?;
+        fs::write(self.desk.path("other.toml"), simulated(policy(&flipped(digest), KERNEL_LEVEL)))?;
+        Ok(fs::write(self.desk.path("amd.toml"), policy(digest, KERNEL_LEVEL))?)
     }
 
     fn launch(&self, name: &str, policy: &str) -> Result<Finished> {

@@ -150,7 +150,7 @@ impl Client {
                 verify_report(report, &endorsements, &policy, NOW).map(Claims::from)
             })
             .unwrap();
-        assert!(claims.snp().is_none_or(|claims| claims.vmpl == 1));
+        assert!(claims.snp().is_none_or(|claims| claims.vmpl == 3));
         let frames = std::mem::take(&mut self.frames);
         Ok(Attached { visitor: self.visitor, frames, verified })
     }

@@ -67,7 +67,7 @@ fn shown(lie: impl FnOnce(&[u8; 64]) -> Vec<u8> + Send + 'static) -> (Verdict, b
 
 #[test]
 fn the_right_report_is_believed() {
-    let (verdict, sent) = shown(|data| report(data, Vmpl::Guest(1)));
+    let (verdict, sent) = shown(|data| report(data, Vmpl::Guest(3)));
     assert!(sent, "this is how it looks when something is sent");
     // The liar then says nothing more.
     assert_eq!(verdict.exit_code(), 2);
@@ -79,7 +79,7 @@ fn a_programs_report_over_the_session_is_refused_and_gets_nothing() {
     assert!(!sent);
     let Verdict::Refused { reason } = &verdict else { panic!("{verdict:?}") };
     assert_eq!(reason.check, "session.vmpl");
-    assert_eq!((reason.expected.as_deref(), reason.found.as_deref()), (Some("1"), Some("0")));
+    assert_eq!((reason.expected.as_deref(), reason.found.as_deref()), (Some("3"), Some("0")));
     let (verdict, sent) = shown(|data| report(data, Vmpl::Host));
     assert!(!sent);
     assert_eq!(reason_of(verdict), "session.vmpl");
@@ -87,7 +87,7 @@ fn a_programs_report_over_the_session_is_refused_and_gets_nothing() {
 
 #[test]
 fn a_report_of_another_session_is_refused_and_gets_nothing() {
-    let (verdict, sent) = shown(|_| report(&[9; 64], Vmpl::Guest(1)));
+    let (verdict, sent) = shown(|_| report(&[9; 64], Vmpl::Guest(3)));
     assert!(!sent);
     let Verdict::Refused { reason } = &verdict else { panic!("{verdict:?}") };
     assert_eq!(reason.check, "session.report_data");
@@ -97,7 +97,7 @@ fn a_report_of_another_session_is_refused_and_gets_nothing() {
 #[test]
 fn a_report_that_nobody_signed_is_refused_and_gets_nothing() {
     let (verdict, sent) = shown(|data| {
-        let mut report = report(data, Vmpl::Guest(1));
+        let mut report = report(data, Vmpl::Guest(3));
         report[0x90] ^= 1;
         report
     });
@@ -123,7 +123,7 @@ fn who_is_no_enclave_at_all_is_undecided() {
 #[test]
 fn an_enclave_that_breaks_off_has_started_nothing() {
     let (verdict, ()) = against(|liar| {
-        drop(liar.present(|data| report(data, Vmpl::Guest(1))));
+        drop(liar.present(|data| report(data, Vmpl::Guest(3))));
         while liar.receive().is_some_and(|frame| frame.len() > 17) {}
     });
     assert_eq!(verdict.exit_code(), 2);

@@ -88,7 +88,7 @@ fn an_owner_starts_the_program_and_the_host_sees_ciphertext() {
         });
         let (verdict, socket) = attach(&enclave, &attachment(&files));
         let Verdict::Accepted { claims } = &verdict else { panic!("{verdict:?}") };
-        assert_eq!(claims.snp().unwrap().vmpl, 1);
+        assert_eq!(claims.snp().unwrap().vmpl, 3);
         let (outcome, wire) = enclave.finish();
         assert_eq!(outcome.status, 0);
         // Launcher's traffic and socket: long enough to have had it in them, and it is not.

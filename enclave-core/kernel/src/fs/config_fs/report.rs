@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! An item of `tsm/report`: what a program wrote, and the report that was made of it.
 
-use crate::evidence::{ForPrograms, LEVEL_MAX, PROGRAM_LEVEL};
+use crate::evidence::{ForPrograms, LEVEL_MAX, PROGRAM_LEVELS};
 use crate::outcome::SysResult;
 use alloc::format;
 use alloc::vec::Vec;
@@ -90,7 +90,7 @@ impl Report {
         let mut state = self.state.lock();
         match attribute {
             Attribute::Generation => Ok(format!("{}\n", state.generation).into_bytes()),
-            Attribute::LevelFloor => Ok(format!("{PROGRAM_LEVEL}\n").into_bytes()),
+            Attribute::LevelFloor => Ok(format!("{}\n", PROGRAM_LEVELS.start()).into_bytes()),
             Attribute::Provider => Ok(PROVIDER.into()),
             Attribute::OutBlob => Ok(self.made(&mut state)?.out_blob.clone()),
             Attribute::AuxBlob => Ok(self.made(&mut state)?.aux_blob.clone()),
@@ -105,7 +105,7 @@ impl Report {
             Attribute::InBlob => state.in_blob = bytes.to_vec(),
             Attribute::Level => {
                 let level = number(bytes).ok_or(Errno::EINVAL)?;
-                if !(PROGRAM_LEVEL..=LEVEL_MAX).contains(&level) {
+                if !(*PROGRAM_LEVELS.start()..=LEVEL_MAX).contains(&level) {
                     return Err(Errno::EINVAL.into());
                 }
                 state.level = level;
