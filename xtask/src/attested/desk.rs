@@ -98,7 +98,7 @@ impl<'a> Desk<'a> {
 }
 
 /// A policy for simulated evidence with that launch digest and privilege level.
-pub(super) fn policy(digest: &str, level: u8) -> String {
+pub(crate) fn policy(digest: &str, level: u8) -> String {
     POLICY.replace("MEASUREMENT", digest).replace("LEVEL", &level.to_string())
 }
 

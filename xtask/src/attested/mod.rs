@@ -8,7 +8,7 @@
 mod desk;
 mod search;
 
-pub(crate) use desk::{Desk, LIMIT, bytes};
+pub(crate) use desk::{Desk, LIMIT, bytes, policy};
 
 use std::{
     fs,
@@ -17,7 +17,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use desk::policy;
 use regex::Regex;
 use sha2::{Digest as _, Sha256};
 

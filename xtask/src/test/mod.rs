@@ -15,6 +15,7 @@ mod optee;
 mod oracle;
 mod program;
 mod programs;
+mod snpguest;
 mod tally;
 
 use std::process::Command;
@@ -54,14 +55,16 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) mutants: bool,
     /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, optee,
-    /// kvm) or a part of the name of a case or test program
+    /// snpguest, kvm) or a part of the name of a case or test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
 /// Names of the steps, for filters.
-const STEPS: &[&str] =
-    &["fmt", "clippy", "unit", "tidy", "programs", "cases", "launched", "evidence", "optee", "kvm"];
+const STEPS: &[&str] = &[
+    "fmt", "clippy", "unit", "tidy", "programs", "cases", "launched", "evidence", "snpguest",
+    "optee", "kvm",
+];
 
 /// Packages that only run in OP-TEE's normal world, or differently there.
 const NORMAL_WORLD: &[&str] =
@@ -85,10 +88,11 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     }
     setup::setup(workspace, Wants::ALL, options.no_install)?;
     check_sources(workspace, options, &tally);
-    let wants_kvm = options.wants_kvm();
+    let wants_kvm = options.wants_long("kvm");
+    let wants_snpguest = options.wants_long("snpguest");
     let wants_launched = options.wants_step("launched");
     let wants_evidence = options.wants_step("evidence");
-    let wants_images = wants_kvm || wants_launched || wants_evidence;
+    let wants_images = wants_kvm || wants_snpguest || wants_launched || wants_evidence;
     if wants_images || !(programs.is_empty() && cases.is_empty()) {
         let mut built = None;
         tally.check("build", || {
@@ -107,6 +111,11 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
                 });
                 tally.check("a secret is not in the memory of those who carry it", || {
                     attested::search(workspace, &built)
+                });
+            }
+            if wants_snpguest {
+                tally.check("AMD's snpguest gets and verifies a report", || {
+                    snpguest::check(workspace, &built)
                 });
             }
             if wants_kvm {
@@ -146,9 +155,9 @@ impl Options {
         if self.full { 1_000_000 } else { 100_000 }
     }
 
-    /// It takes minutes: `--full` has it, and whoever names it.
-    fn wants_kvm(&self) -> bool {
-        self.wants_step("kvm") && (self.full || !self.filters.is_empty())
+    /// For steps that take minutes: `--full` has them, and whoever names them.
+    fn wants_long(&self, step: &str) -> bool {
+        self.wants_step(step) && (self.full || !self.filters.is_empty())
     }
 
     fn wants_step(&self, step: &str) -> bool {

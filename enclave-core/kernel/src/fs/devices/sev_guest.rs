@@ -117,14 +117,14 @@ impl SevGuest {
     fn extended_report(&self, memory: &Memory, input: &SnpGuestRequest) -> SysResult<Verdict> {
         let at = UserPtr::<SnpExtendedReportRequest>::at(input.req_data as usize);
         let mut asked = at.read(memory)?;
-        let wanted = asked.certs_address != 0 && asked.certs_len != 0;
-        let room = if wanted { asked.certs_len as usize } else { 0 };
+        let room = if asked.certs_address == 0 { 0 } else { asked.certs_len as usize };
         if room > CERTIFICATES_MAX || !room.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL.into());
         }
         clear(memory, input.resp_data, SNP_REPORT_RESPONSE_LEN)?;
         clear(memory, asked.certs_address, room)?;
-        let report = match self.0.report(&request_of(&asked.data, wanted)) {
+        // Without room too: programs ask like that how much they need.
+        let report = match self.0.report(&request_of(&asked.data, true)) {
             Ok(report) => report,
             Err(error) => return answer_with_report(memory, input, Err(error)),
         };
