@@ -50,7 +50,7 @@ const RULES: &[(&str, &[&str])] = &[
         "host/cli",
         &["attestation/", "enclave-core/wire", "host/", "ta/optee/package", "ta/optee/packer"],
     ),
-    ("host/optee-run", &["enclave-core/wire", "host/client", "host/tee", "ta/optee/package"]),
+    ("host/optee-run", &["enclave-core/wire", "host/optee-qemu", "host/tee", "ta/optee/package"]),
     ("host/tee", &[]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
