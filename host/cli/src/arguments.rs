@@ -2,14 +2,14 @@
 //! The command line's grammar and help.
 
 use crate::attach::{AttachOptions, KeygenOptions, RunOwnerOptions};
+use crate::tee::{OpteeOptions, ServeOptions, Tee};
+use crate::workload::WorkloadOptions;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::str::FromStr;
 use strongroom_client::AcceleratorChoice;
 use strongroom_client::attest::{Source, parse_nonce};
-use strongroom_client::manifest::{
-    DirectoryGrant, parse_connect, parse_directory, parse_environment, parse_listen, parse_memory,
-};
+use strongroom_client::manifest::{DirectoryGrant, parse_connect, parse_directory, parse_listen};
 use strongroom_client::package::{GuestFeatures, LAUNCHERS, Target};
 use strongroom_client::session::{AttachAddress, ConnectAccess, ListenAccess};
 use strongroom_verifier::{Hex, ProductLine};
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Attach(Box<AttachOptions>),
     FetchChain(FetchOptions),
     PackTa(Box<crate::pack_ta::PackTaOptions>),
+    #[command(hide = true)]
+    ServeTa(ServeOptions),
 }
 
 /// Run a program in an enclave.
@@ -49,6 +51,9 @@ pub(crate) enum Command {
   STRONGROOM_PAYLOAD    the payload to boot
   STRONGROOM_QEMU       the QEMU to use instead of qemu-system-x86_64
   STRONGROOM_QEMU_ARGS  further arguments for QEMU
+  STRONGROOM_OPTEE      the library OS to pack into a trusted application
+  STRONGROOM_OPTEE_MACHINE  the folder of the machine for --tee optee-qemu
+  STRONGROOM_QEMU_AARCH64   the QEMU for it instead of qemu-system-aarch64
 
 Examples:
   strongroom run --root rootfs -- /bin/sh -c 'echo hello'
@@ -56,32 +61,21 @@ Examples:
   strongroom run --manifest strongroom.toml
   strongroom run app.room --grant dir:./data=/data:rw
   strongroom run app.room --attach unix:/run/app.attach
-  strongroom run app.room --attest policy.toml --owner-key owner.key --secret key=@key.pem")]
+  strongroom run app.room --attest policy.toml --owner-key owner.key --secret key=@key.pem
+  strongroom run --tee optee-qemu --root rootfs-arm64 -- lua5.4 /main.lua
+  strongroom run --tee optee --installed UUID --root UUID.image")]
 pub(crate) struct RunOptions {
     /// A package; its directory grants need a --grant dir, and nothing can be added to it
     #[arg(value_name = "PACKAGE", conflicts_with_all = [
         "manifest", "root", "squash_owner", "environment", "memory", "program"
     ])]
     pub(crate) package: Option<PathBuf>,
-    /// Workload, image, grants and resources from a file; what follows adds to it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) manifest: Option<PathBuf>,
-    /// Root file system: a directory, an uncompressed tar archive, or an image
-    #[arg(long, value_name = "DIR_OR_TAR_OR_IMAGE")]
-    pub(crate) root: Option<PathBuf>,
-    /// Give all files of the root to user and group 0
-    #[arg(long)]
-    pub(crate) squash_owner: bool,
-    /// Let the program use something of the host, plaintext and untrusted:
-    /// dir:HOST=MOUNT[:rw], connect:HOST:PORT or listen:[ADDR:]HOSTPORT[=PORT]
-    #[arg(long = "grant", value_name = "GRANT")]
-    pub(crate) grants: Vec<Grant>,
-    /// Set an environment variable
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_environment)]
-    pub(crate) environment: Vec<(String, String)>,
-    /// Memory for the program, for example 512M or 2G
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
-    pub(crate) memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadOptions,
+    /// Where it runs: snp-sim is an SNP guest in QEMU, optee-qemu a trusted application of OP-TEE in
+    /// QEMU, optee a trusted application of this machine's OP-TEE
+    #[arg(long, value_name = "TEE", default_value = "snp-sim")]
+    pub(crate) tee: Tee,
     /// The payload to boot
     #[arg(long, value_name = "FILE")]
     pub(crate) payload: Option<PathBuf>,
@@ -106,9 +100,8 @@ pub(crate) struct RunOptions {
     pub(crate) attest: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Attested session")]
     pub(crate) owner: RunOwnerOptions,
-    /// The program in the image and its arguments
-    #[arg(last = true, value_name = "PROGRAM [ARG]")]
-    pub(crate) program: Vec<String>,
+    #[command(flatten, next_help_heading = "OP-TEE")]
+    pub(crate) optee: OpteeOptions,
 }
 
 /// Build and verify root images.

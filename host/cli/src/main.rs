@@ -9,7 +9,9 @@ mod pack_ta;
 mod package;
 mod report;
 mod run;
+mod tee;
 mod verify;
+mod workload;
 
 use arguments::{Arguments, Command};
 use clap::Parser as _;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Attach(options) => return attach::attach(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
         Command::PackTa(options) => pack_ta::pack(*options),
+        Command::ServeTa(options) => return tee::serve(&options),
     };
     result.unwrap_or_else(|error| report::failure(&error))
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! What the launcher itself says, on standard error.
 
+use crate::tee::TeeError;
 use std::io::Write as _;
 use std::process::ExitCode;
 use strongroom_client::{LaunchError, terminal};
+use strongroom_optee_run::RunError;
 
 /// Exit status of the launcher's own errors.
 pub(crate) const LAUNCHER_FAILED: u8 = 125;
@@ -18,7 +20,10 @@ pub(crate) fn line(text: &str) {
 /// Says what went wrong and what can be done about it; the exit status.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     line(&sentence(error));
-    if let Some(hint) = crate::pack_ta::hint(error) {
+    let hint = crate::pack_ta::hint(error)
+        .or_else(|| error.downcast_ref::<RunError>()?.hint())
+        .or_else(|| Some(error.downcast_ref::<TeeError>()?.hint()));
+    if let Some(hint) = hint {
         line(&format!("hint: {hint}"));
     }
     let Some(launch) = error.downcast_ref::<LaunchError>() else {

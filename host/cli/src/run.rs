@@ -4,23 +4,26 @@
 use crate::arguments::{Grant, RunOptions};
 use crate::attach::Attaching;
 use crate::report;
+use crate::tee::{self, Tee};
+use crate::workload::Described;
 use anyhow::Context as _;
 use std::env;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
-use strongroom_client::image::{Image, Ownership};
-use strongroom_client::manifest::ManifestFile;
+use strongroom_client::image::Image;
 use strongroom_client::package::{Bindings, Package, PackageError};
 use strongroom_client::session::{AttachListener, SignalForwarder};
 use strongroom_client::terminal::{self, RawMode};
-use strongroom_client::{Console, Event, LaunchError, Launcher, Session, Workload};
+use strongroom_client::{Console, Event, LaunchError, Launcher, Outcome, Session};
 
 /// Runs the program; its exit code.
 pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<ExitCode> {
-    let verbose = options.verbose;
-    let quiet = options.quiet;
+    if options.tee != Tee::SnpSim {
+        return tee::run(options, began);
+    }
+    let (verbose, quiet) = (options.verbose, options.quiet);
     let listener = listener(&options)?;
     let owner = match (options.attest.take(), &listener) {
         (Some(policy), Some(listener)) => {
@@ -43,6 +46,17 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
     if let (true, Some(accelerator)) = (verbose, session.accelerator()) {
         report::line(&format!("platform {}", accelerator.platform()));
     }
+    observe(&mut session, began, verbose);
+    let attaching = owner.map(|owner| Attaching::start(owner, session.controller()));
+    let served = Attendance::begin(&session).and_then(|attendance| attendance.serve(session));
+    if let Some(refused) = attaching.and_then(Attaching::refusal) {
+        return Err(refused);
+    }
+    Ok(ended(&served?, verbose, quiet))
+}
+
+/// Says what a verbose user wants to see while it happens.
+pub(crate) fn observe(session: &mut Session, began: Instant, verbose: bool) {
     session.observe(move |event| match event {
         Event::Started(started) if verbose => report::line(&format!(
             "boot {:.3} s ({:.3} s of it in the enclave)",
@@ -52,12 +66,10 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
         Event::Log(line) if verbose => report::line(line),
         Event::Started(_) | Event::Log(_) => {}
     });
-    let attaching = owner.map(|owner| Attaching::start(owner, session.controller()));
-    let served = attended(session);
-    if let Some(refused) = attaching.and_then(Attaching::refusal) {
-        return Err(refused);
-    }
-    let outcome = served?;
+}
+
+/// Says what is left to be said of a session that has ended; the exit status.
+pub(crate) fn ended(outcome: &Outcome, verbose: bool, quiet: bool) -> ExitCode {
     if outcome.started.is_none() && !verbose && !quiet {
         // The program never ran; the kernel's last words say why.
         outcome.log.iter().for_each(|line| report::line(line));
@@ -66,7 +78,7 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
         let (peak, kernel) = (outcome.peak_kib, outcome.kernel_kib);
         report::line(&format!("memory peak {peak} KiB, kernel {kernel} KiB"));
     }
-    Ok(ExitCode::from(outcome.status))
+    ExitCode::from(outcome.status)
 }
 
 /// Where clients come to: the address that was given, or one for ourselves.
@@ -81,18 +93,32 @@ fn listener(options: &RunOptions) -> anyhow::Result<Option<AttachListener>> {
     Ok(Some(listener))
 }
 
-/// Serves the session with this process's streams, terminal and signals.
-fn attended(session: Session) -> Result<strongroom_client::Outcome, LaunchError> {
-    let console = Console::inherit()?;
-    let _signals = SignalForwarder::start(session.controller())?;
-    // A panic may abort without unwinding, and must not leave the terminal raw.
-    let previous = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        terminal::restore();
-        previous(panic);
-    }));
-    let _raw = RawMode::enter()?;
-    session.run(console)
+/// This process's streams, terminal and signals, which are a session's until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Attendance {
+    console: Console,
+    _signals: SignalForwarder,
+    _raw: Option<RawMode>,
+}
+
+impl Attendance {
+    /// From now on signals go to the session, or end it while it boots.
+    pub(crate) fn begin(session: &Session) -> Result<Self, LaunchError> {
+        let console = Console::inherit()?;
+        let signals = SignalForwarder::start(session.controller())?;
+        // A panic may abort without unwinding, and must not leave the terminal raw.
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            terminal::restore();
+            previous(panic);
+        }));
+        Ok(Self { console, _signals: signals, _raw: RawMode::enter()? })
+    }
+
+    /// Serves the session to its end.
+    pub(crate) fn serve(self, session: Session) -> Result<Outcome, LaunchError> {
+        session.run(self.console)
+    }
 }
 
 /// What the command line describes, ready to start.
@@ -106,7 +132,7 @@ fn launcher(options: RunOptions) -> Result<Launcher, LaunchError> {
 /// What a package holds. Grants say where on this host what it is granted is.
 fn packaged(package: &Path, options: RunOptions) -> Result<Launcher, LaunchError> {
     let mut bindings = Bindings::default();
-    for grant in options.grants {
+    for grant in options.workload.grants {
         match grant {
             Grant::Directory(grant) => bindings.directories.push(grant),
             Grant::Listen(access) => bindings.listens.push(access),
@@ -130,40 +156,19 @@ fn packaged(package: &Path, options: RunOptions) -> Result<Launcher, LaunchError
 
 /// What the command line and a manifest describe.
 fn described(options: RunOptions) -> Result<Launcher, LaunchError> {
-    let manifest = options.manifest.as_deref().map(ManifestFile::read).transpose()?;
-    let (mut workload, root, ownership) = match manifest {
-        Some(manifest) => (manifest.workload, manifest.root, manifest.ownership),
-        None => (Workload::default(), None, Ownership::Keep),
-    };
-    let ownership = if options.squash_owner { Ownership::Root } else { ownership };
-    let root = options.root.or(root).ok_or(LaunchError::NoRoot)?;
-    if let Some((program, arguments)) = options.program.split_first() {
-        workload.program.clone_from(program);
-        workload.arguments = arguments.to_vec();
-    }
-    if workload.program.is_empty() {
-        return Err(LaunchError::NoProgram);
-    }
-    // A program that draws on the user's terminal has to know which kind it is.
-    if let (true, Ok(term)) = (io::stdin().is_terminal(), env::var("TERM")) {
-        workload.environment.entry("TERM".to_owned()).or_insert(term);
-    }
-    workload.environment.extend(options.environment);
-    for grant in options.grants {
-        match grant {
-            Grant::Directory(grant) => workload.directories.push(grant),
-            Grant::Connect(access) => workload.connects.push(access),
-            Grant::Listen(access) => workload.listens.push(access),
-        }
-    }
+    let Described { workload, root, ownership } = options.workload.describe(terminal_kind())?;
     let mut launcher = match options.payload {
         Some(payload) => Launcher::new(payload),
         None => Launcher::with_default_payload()?,
     };
     launcher = launcher.accelerator(options.accelerator);
-    workload.memory_max = options.memory.unwrap_or(workload.memory_max);
     if let Some(path) = options.debug_log {
         launcher = launcher.debug_log(path);
     }
     Ok(launcher.image(Image::for_source(&root, ownership)?).workload(workload))
+}
+
+/// The kind of the terminal on standard input.
+pub(crate) fn terminal_kind() -> Option<String> {
+    io::stdin().is_terminal().then(|| env::var("TERM").ok()).flatten()
 }

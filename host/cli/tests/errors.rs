@@ -48,6 +48,32 @@ fn errors_of_the_launcher_are_125_with_a_sentence_and_a_hint() {
 }
 
 #[test]
+fn errors_around_trusted_applications_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let program = ["--root", root, "--", "/a"];
+    let qemu = ["run", "--tee", "optee-qemu"];
+    let device = ["run", "--tee", "optee", "--key", "/nonexistent"];
+    let uuid = "b9e1d9a6-5a3c-4d4e-9c62-0a1b2c3d4e01";
+    for (tee, options, sentence, hint) in [
+        (&qemu[..], &["--machine", root][..], "no OP-TEE machine", "cargo xtask optee build"),
+        (&qemu, &["--payload", "x"], "--payload is for --tee snp-sim only", "another --tee"),
+        (&qemu, &["--attest", "x"], "--attest is for --tee snp-sim only", "another --tee"),
+        (&qemu, &["--installed", uuid], "--installed is for --tee optee only", "another --tee"),
+        (&device, &["--logs", root], "--logs is for --tee optee-qemu only", "another --tee"),
+        (&device[..3], &[], "no key was given", "--installed"),
+        (&device[..3], &["--installed", uuid], "no OP-TEE on this kind", "--tee optee-qemu"),
+        (&device, &["--library-os", "/nonexistent"], "cannot read /nonexistent", ""),
+    ] {
+        let (code, output, error) = strongroom(&[tee, options, &program].concat());
+        assert_eq!((code, output.as_str()), (Some(125), ""), "{options:?}: {error}");
+        let (first, second) = error.split_once('\n').unwrap();
+        assert!(first.contains(sentence) && second.contains(hint), "{options:?}: {error}");
+        assert_eq!(second.starts_with("strongroom: hint: "), !hint.is_empty(), "{error}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_125_and_help_is_0() {
     for arguments in [
         &["run", "--grant", "file:/etc", "--root", "/", "--", "a"][..],

@@ -34,6 +34,7 @@ pub struct Machine {
     logs: Logs,
     limit: Duration,
     boot_limit: Duration,
+    started: Instant,
     boot_time: Duration,
     up: bool,
     _front: tempfile::TempDir,
@@ -58,6 +59,17 @@ impl Machine {
     /// What is wrong with a file, a missing QEMU, [`Error::BootTimedOut`], or [`Error::NoTee`] when
     /// Linux is up and OP-TEE is not.
     pub fn boot(options: &Options) -> Result<Self, Error> {
+        let mut machine = Self::start(options)?;
+        machine.wait_until_up()?;
+        Ok(machine)
+    }
+
+    /// Starts a machine. [`Self::wait_until_up`] comes next; its power can be cut before that.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a file, or a missing QEMU.
+    pub fn start(options: &Options) -> Result<Self, Error> {
         let started = Instant::now();
         options.image.check()?;
         fs::create_dir_all(&options.logs.folder).map_err(Error::io("make the folder for logs"))?;
@@ -72,18 +84,28 @@ impl Machine {
         write_front(options, &front).map_err(Error::io("write the overlays"))?;
         let (qemu, stream) = Qemu::start(options, &front)?;
         let outgoing = stream.try_clone().map_err(Error::io("share the stream"))?;
-        let mut machine = Self {
+        Ok(Self {
             qemu,
             incoming: BufReader::new(stream),
             outgoing,
             logs: options.logs.clone(),
             limit: options.limit,
             boot_limit: options.boot_limit,
+            started,
             boot_time: Duration::ZERO,
             up: false,
             _front: folder,
-        };
-        match machine.receive()? {
+        })
+    }
+
+    /// Waits until a started machine takes commands.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BootTimedOut`], [`Error::NoTee`] when Linux is up and OP-TEE is not, and
+    /// [`Error::Stopped`] when it has stopped or its power was cut.
+    pub fn wait_until_up(&mut self) -> Result<(), Error> {
+        match self.receive()? {
             FromGuest::Ready { lacks: None } => {}
             FromGuest::Ready { lacks: Some(what) } => return Err(Error::NoTee(what)),
             other @ (FromGuest::Output(_)
@@ -94,15 +116,15 @@ impl Machine {
                 return Err(Error::Protocol(format!("{} came first", name(&other))));
             }
         }
-        machine.boot_time = started.elapsed();
-        machine.up = true;
-        if let Some(deadline) = Instant::now().checked_add(options.limit) {
-            machine.qemu.order(Order::Deadline(deadline));
+        self.boot_time = self.started.elapsed();
+        self.up = true;
+        if let Some(deadline) = Instant::now().checked_add(self.limit) {
+            self.qemu.order(Order::Deadline(deadline));
         }
-        Ok(machine)
+        Ok(())
     }
 
-    /// Time from [`Self::boot`]'s call until the machine took commands.
+    /// Time from [`Self::start`]'s call until the machine took commands.
     pub const fn boot_time(&self) -> Duration {
         self.boot_time
     }

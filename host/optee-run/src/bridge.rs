@@ -3,11 +3,10 @@
 
 use crate::RunError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::io::{Errno, read};
+use std::fs::File;
 use std::io::Write as _;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use strongroom_wire::frame::{self, HEADER_LEN};
 use strongroom_wire::turn::{self, HEADER, Outgoing, State, Turn};
 
@@ -41,19 +40,22 @@ pub trait Called {
 #[derive(Debug)]
 pub struct Bridge<C> {
     called: C,
-    stream: UnixStream,
+    input: OwnedFd,
+    output: File,
     number: u64,
-    /// Bytes from the stream that no turn has taken.
+    /// Bytes of the input that no turn has taken.
     waiting: Vec<u8>,
-    /// The stream's other end is gone.
+    /// The session is gone.
     hung_up: bool,
     turns: u64,
 }
 
 impl<C: Called> Bridge<C> {
-    /// Between a trusted application that has taken no turn yet and the stream to its session.
-    pub const fn new(called: C, stream: UnixStream) -> Self {
-        Self { called, stream, number: 1, waiting: Vec::new(), hung_up: false, turns: 0 }
+    /// Between a trusted application that has taken no turn yet and its session: `input` is what
+    /// the session sends, `output` what it receives. Both may lead to one socket.
+    pub fn new(called: C, input: impl Into<OwnedFd>, output: impl Into<OwnedFd>) -> Self {
+        let (input, output) = (input.into(), File::from(output.into()));
+        Self { called, input, output, number: 1, waiting: Vec::new(), hung_up: false, turns: 0 }
     }
 
     /// Carries messages to the end; how many turns were taken.
@@ -70,35 +72,39 @@ impl<C: Called> Bridge<C> {
             match self.turn()? {
                 State::Busy => {}
                 State::Idle { wait_ns } => self.wait(wait_ns)?,
-                State::Ended => {
-                    // The session has the enclave's last words, and ends by itself.
-                    let _ = self.stream.shutdown(Shutdown::Write);
-                    return Ok(self.turns);
-                }
+                // The session has the enclave's last words, and ends by itself.
+                State::Ended => return Ok(self.turns),
             }
         }
     }
 
-    /// Takes what has arrived on the stream, without waiting.
+    /// Takes what has arrived, without waiting.
     fn take_in(&mut self) -> Result<(), RunError> {
         let mut chunk = vec![0; CHUNK];
-        while self.waiting.len() < turn::AREA {
-            match recv(&self.stream, &mut chunk[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => {
+        while self.waiting.len() < turn::AREA && self.arrives(Some(&Timespec::default()))? {
+            match read(&self.input, &mut chunk[..]) {
+                Ok(0) | Err(Errno::CONNRESET) => {
                     self.hung_up = true;
                     return Ok(());
                 }
-                Ok((count, _)) => self.waiting.extend(chunk.iter().take(count)),
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => self.hung_up = true,
+                Ok(count) => self.waiting.extend(chunk.iter().take(count)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(std::io::Error::from(error).into()),
             }
         }
         Ok(())
     }
 
-    /// Whole messages of the stream, as many as fit into a turn.
+    /// Waits for the input, at most so long; whether there is any, or its end.
+    fn arrives(&self, timeout: Option<&Timespec>) -> Result<bool, RunError> {
+        match poll(&mut [PollFd::new(&self.input, PollFlags::IN)], timeout) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(std::io::Error::from(error).into()),
+        }
+    }
+
+    /// Whole messages of the input, as many as fit into a turn.
     fn messages(&mut self) -> Result<Outgoing, RunError> {
         let mut outgoing = Outgoing::default();
         let mut taken = 0;
@@ -117,6 +123,13 @@ impl<C: Called> Bridge<C> {
         Ok(outgoing)
     }
 
+    /// Whether a whole message waits for a turn. One that is malformed counts: the turn says so.
+    fn has_message(&self) -> bool {
+        self.waiting.split_first_chunk::<HEADER_LEN>().is_some_and(|(header, rest)| {
+            frame::length(*header).map_or(true, |length| rest.len() >= length)
+        })
+    }
+
     fn turn(&mut self) -> Result<State, RunError> {
         let outgoing = self.messages()?;
         self.called.write(turn::HOST_AREA_AT, outgoing.bytes())?;
@@ -131,7 +144,7 @@ impl<C: Called> Bridge<C> {
         let mut area = vec![0; answer.length];
         self.called.read(turn::ENCLAVE_AREA_AT, &mut area)?;
         turn::messages(&area).map_err(|_| RunError::Protocol("its messages are not framed"))?;
-        if let Err(error) = self.stream.write_all(&area) {
+        if let Err(error) = self.output.write_all(&area) {
             // A session that has all it wants hangs up.
             self.hung_up |= error.kind() == std::io::ErrorKind::BrokenPipe;
             if !self.hung_up {
@@ -141,21 +154,17 @@ impl<C: Called> Bridge<C> {
         Ok(answer.state)
     }
 
-    /// Waits for the stream, or until the enclave wants a turn.
+    /// Waits for the input, or until the enclave wants a turn.
     fn wait(&self, wait_ns: Option<u64>) -> Result<(), RunError> {
         // A message that did not fit into the last turn does not wait.
-        if self.waiting.len() > HEADER_LEN {
+        if self.has_message() {
             return Ok(());
         }
         let timeout = wait_ns.map(|wait_ns| Timespec {
             tv_sec: i64::try_from(wait_ns / SECOND_NS).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(wait_ns % SECOND_NS).unwrap_or(0),
         });
-        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(std::io::Error::from(error).into()),
-        }
+        self.arrives(timeout.as_ref()).map(|_| ())
     }
 }
 
@@ -164,6 +173,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
     use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
     use strongroom_wire::turn::BUFFER;
 
     /// A trusted application that says what it is told to, and notes what it hears.
@@ -211,6 +221,10 @@ mod tests {
         Scripted { buffer: vec![0; BUFFER], answers: answers.into(), heard: Vec::new() }
     }
 
+    fn run(enclave: &mut Scripted, stream: UnixStream) -> Result<u64, RunError> {
+        Bridge::new(enclave, stream.try_clone().unwrap(), stream).run()
+    }
+
     #[test]
     fn messages_go_both_ways_until_the_enclave_has_ended() {
         let mut enclave = scripted(vec![
@@ -224,7 +238,7 @@ mod tests {
         // Half of the next message: it waits for the rest.
         both.extend(frame::header(5).unwrap());
         std::io::Write::write_all(&mut ours, &both).unwrap();
-        assert_eq!(Bridge::new(&mut enclave, theirs).run().unwrap(), 3);
+        assert_eq!(run(&mut enclave, theirs).unwrap(), 3);
         assert_eq!(enclave.heard, [b"hi".to_vec()]);
         let mut said = Vec::new();
         ours.read_to_end(&mut said).unwrap();
@@ -240,7 +254,7 @@ mod tests {
         for lie in [answer(2, &[], State::Busy), long, cut, (vec![0; HEADER], Vec::new())] {
             let mut enclave = scripted(vec![lie]);
             let (_ours, theirs) = UnixStream::pair().unwrap();
-            let ended = Bridge::new(&mut enclave, theirs).run();
+            let ended = run(&mut enclave, theirs);
             assert!(matches!(ended, Err(RunError::Protocol(_))), "{ended:?}");
         }
     }
@@ -249,13 +263,13 @@ mod tests {
     fn an_enclave_that_dies_and_a_session_that_hangs_up_are_told_apart() {
         let mut enclave = scripted(Vec::new());
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let ended = Bridge::new(&mut enclave, theirs).run();
+        let ended = run(&mut enclave, theirs);
         assert!(matches!(ended, Err(RunError::Dead)), "{ended:?}");
         drop(ours);
         let mut enclave = scripted(vec![answer(1, &[], State::Busy)]);
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(ours);
-        assert_eq!(Bridge::new(&mut enclave, theirs).run().unwrap(), 0);
+        assert_eq!(run(&mut enclave, theirs).unwrap(), 0);
         assert_eq!(enclave.heard.len(), 0);
     }
 }

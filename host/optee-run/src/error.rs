@@ -8,6 +8,9 @@ use strongroom_tee::{Code, TeeError};
 /// Why a trusted application cannot be run, or no longer; [`RunError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// This program was built for a machine that has no OP-TEE.
+    #[error("there is no OP-TEE on this kind of machine")]
+    NotHere,
     /// There is no TEE, or no way to it.
     #[error("no TEE answers: {0}")]
     NoTee(TeeError),
@@ -34,6 +37,22 @@ pub enum RunError {
     /// The stream to the session.
     #[error("the stream to the session failed: {0}")]
     Stream(#[from] io::Error),
+    /// A simulated machine, or a part of one, is not there.
+    #[error("found no OP-TEE machine to boot (looked for {0})")]
+    NoMachine(String),
+    /// The simulated machine.
+    #[error(transparent)]
+    Machine(#[from] strongroom_optee_qemu::Error),
+    /// What [`serve`](crate::serve) in the simulated machine said at its end.
+    #[error("{sentence}{}", console_words(.console))]
+    InMachine {
+        /// One of the errors above, in words.
+        sentence: String,
+        /// What can be done about it.
+        hint: Option<String>,
+        /// What the secure world's console said meanwhile.
+        console: String,
+    },
 }
 
 impl RunError {
@@ -43,8 +62,14 @@ impl RunError {
     }
 
     /// What the user can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
+            Self::NotHere => Some("simulate one: --tee optee-qemu"),
+            Self::NoMachine(_) => Some(
+                "make one with `cargo xtask optee build`, or name its folder: --machine DIR or STRONGROOM_OPTEE_MACHINE",
+            ),
+            Self::Machine(error) => error.hint(),
+            Self::InMachine { hint, .. } => hint.as_deref(),
             Self::NoTee(_) => {
                 Some("is /dev/tee0 there, may you open it, and does tee-supplicant run?")
             }
@@ -54,6 +79,13 @@ impl RunError {
             ),
             Self::Call(_) | Self::Shared(_) | Self::Protocol(_) | Self::Stream(_) => None,
         }
+    }
+}
+
+fn console_words(console: &str) -> String {
+    match console {
+        "" => String::new(),
+        words => format!("\nthe secure world's console:\n{words}"),
     }
 }
 

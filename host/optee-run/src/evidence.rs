@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Evidence of a trusted application, asked for from the normal world beside it.
 
-use crate::RunError;
+use crate::{AttestationKey, RunError};
 use strongroom_optee_package::Uuid;
 use strongroom_tee::{Code, Operation, Parameter, Tee};
 use strongroom_token::{NONCE_LEN, TOKEN_LEN_MAX};
@@ -16,15 +16,6 @@ const RSASSA_PSS_SHA256: u32 = 0x7041_4930;
 /// Most bytes of its RSA exponent and modulus.
 const EXPONENT_MAX: usize = 8;
 const MODULUS_MAX: usize = 512;
-
-/// An RSA key, big-endian.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttestationKey {
-    /// The modulus.
-    pub modulus: Vec<u8>,
-    /// The public exponent.
-    pub exponent: Vec<u8>,
-}
 
 /// The token with which a trusted application answers a challenge.
 ///

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::{
-    Configuration,
+    Built, Configuration,
     image::{Made, warn_without_big},
-    programs,
 };
 use crate::{
     Setup,
@@ -36,21 +35,20 @@ pub(crate) struct Options {
 pub(crate) fn build(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let images = options.config.map_or(Configuration::ALL, Configuration::alone);
     setup::setup(workspace, Wants::optee(images), options.setup.no_install)?;
-    let agent = programs::agent(workspace)?;
     for configuration in images {
         match Made::of(workspace, *configuration, options.update) {
-            Ok(made) => show(&made),
+            Ok(made) => show(&made, &Built::make(workspace, &made)?),
             Err(error) if *configuration == Configuration::Big && options.config.is_none() => {
                 warn_without_big(&error);
             }
             Err(error) => return Err(error),
         }
     }
-    println!("agent:    {}", agent.display());
+    println!("launcher:  {}", workspace.launcher().display());
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(made: &Made) {
+fn show(made: &Made, built: &Built) {
     println!("{}:", made.configuration.name());
     let kernel = made.versions.iter().filter(|(name, _)| name.starts_with("linux-image"));
     let named = SHOWN.iter().filter_map(|name| Some((*name, made.versions.of(name)?)));
@@ -60,4 +58,6 @@ fn show(made: &Made) {
     println!("  image:   {}", made.folder.display());
     println!("  dev kit: {}", made.dev_kit().display());
     println!("  client:  {}", made.client().display());
+    println!("  machine: {}", built.machine.display());
+    println!("  for the device: {}", built.runner.display());
 }

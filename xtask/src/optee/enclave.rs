@@ -6,20 +6,23 @@
 
 mod built;
 mod cases;
+mod packed;
 mod root;
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use strongroom_optee_qemu::{Command, Input, Machine};
 
+pub(crate) use self::built::Built;
 use self::{
-    built::Built,
-    cases::{Case, Packed},
+    cases::{Case, Spoil},
+    packed::{Packed, Packer, place_in_image},
 };
 use super::{
     image::Made,
@@ -32,12 +35,15 @@ use crate::{
 };
 
 /// Some ten times what it takes on a quiet machine.
-const LIMIT: Duration = Duration::from_secs(1200);
+const LIMIT: Duration = Duration::from_secs(1800);
+/// The archive with all applications is in memory twice while the machine boots.
+const MEMORY_MIB: u32 = 2560;
 /// Where trusted applications lie in the normal world.
 const APPLICATIONS: &str = "usr/lib/optee_armtz";
-/// Where the root image lies there.
+/// Where the root image lies there, and the one with a flipped bit.
 const IMAGE: &str = "root/root.image";
-const RUNNER: &str = "usr/bin/strongroom-optee-run";
+const SPOILT: &str = "tmp/spoilt.image";
+const RUNNER: &str = "usr/bin/strongroom";
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
@@ -75,6 +81,14 @@ pub(crate) fn run_all(workspace: &Workspace, made: &Made) -> Result<Vec<Ran>> {
     run_on(workspace, made, machine, &[], false)
 }
 
+/// Packed cases and what they are made of.
+struct Bench {
+    root: PathBuf,
+    image: PathBuf,
+    cases: Vec<(Case, Packed)>,
+    _work: tempfile::TempDir,
+}
+
 fn run_on(
     workspace: &Workspace,
     made: &Made,
@@ -82,55 +96,124 @@ fn run_on(
     filters: &[String],
     verbose: bool,
 ) -> Result<Vec<Ran>> {
-    let mut cases = cases::read(workspace)?;
-    cases.retain(|case| {
-        filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()))
-    });
-    if cases.is_empty() {
-        bail!("no case has such a name");
-    }
-    let built = Built::make(workspace, made)?;
-    let root = root::make(workspace)?;
-    let work = tempfile::tempdir_in(&workspace.target)?;
-    let step = Step::start("pack programs");
-    let mut packed = Vec::new();
-    for case in &cases {
-        step.note(&case.name);
-        packed.push(case.pack(&built, &made.dev_kit(), &root, work.path())?);
-    }
-    step.finish("packed");
-    let image = packed.first().map(|packed| packed.image.clone()).context("nothing is packed")?;
-    machine.files.push((RUNNER.into(), built.runner));
-    machine.files.push((IMAGE.into(), image));
-    for Packed { uuid, application, .. } in &packed {
-        let place = Path::new(APPLICATIONS).join(format!("{uuid}.ta"));
-        machine.files.push((place, application.clone()));
-    }
-    let mut booted = boot(&machine).map_err(explained)?;
     let mut ran = Vec::new();
-    for (case, packed) in cases.iter().zip(&packed) {
-        let one = run_case(&mut booted, case, packed, verbose)?;
-        match &one.problem {
-            None => println!("ok    {} ({})", one.name, seconds(one.took)),
-            Some(problem) => println!("FAIL  {}: {problem}", one.name),
-        }
-        ran.push(one);
+    let (built, bench) = prepare(workspace, made, filters, &mut ran)?;
+    if bench.cases.is_empty() {
+        return Ok(ran);
+    }
+    machine.memory_mib = MEMORY_MIB;
+    machine.files.push((RUNNER.into(), built.runner));
+    machine.files.push((IMAGE.into(), bench.image.clone()));
+    machine.files.extend(bench.cases.iter().map(|(_, packed)| installed(packed)));
+    let mut booted = boot(&machine).map_err(explained)?;
+    for (case, packed) in bench.cases.iter().filter(|(case, _)| !case.helper) {
+        let started = Instant::now();
+        let problem = bench.run(&mut booted, case, packed, verbose)?;
+        ran.push(Ran { name: case.name.clone(), problem, took: started.elapsed() });
+        ran.last().into_iter().for_each(Ran::show);
     }
     booted.power_off().map_err(explained)?;
     Ok(ran)
 }
 
-fn run_case(machine: &mut Machine, case: &Case, packed: &Packed, verbose: bool) -> Result<Ran> {
-    let image = PathBuf::from("/").join(IMAGE);
-    let image = image.to_string_lossy();
-    let command = Command::new(["strongroom-optee-run", "--uuid", &packed.uuid, "--image", &image]);
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let started = Instant::now();
-    let input = Input::Bytes(case.input.as_bytes());
-    let status = machine.run(&command, input, &mut output, &mut errors).map_err(explained)?;
-    if verbose {
-        print!("{}{}", String::from_utf8_lossy(&output), String::from_utf8_lossy(&errors));
+/// Packs the cases. Those that are refused have run then.
+fn prepare(
+    workspace: &Workspace,
+    made: &Made,
+    filters: &[String],
+    ran: &mut Vec<Ran>,
+) -> Result<(Built, Bench)> {
+    let cases = cases::read(workspace, made.configuration, filters)?;
+    let built = Built::make(workspace, made)?;
+    let root = root::make(workspace)?;
+    let work = tempfile::tempdir_in(&workspace.target)?;
+    let packer = Packer { built: &built, made, root: &root, work: work.path() };
+    let step = Step::start("pack programs");
+    let mut all = Vec::new();
+    for case in cases {
+        step.note(&case.name);
+        let started = Instant::now();
+        let Some(words) = &case.refused else {
+            let packed = packer.pack(&case)?;
+            all.push((case, packed));
+            continue;
+        };
+        let problem = packer.refuses(&case, words)?;
+        ran.push(Ran { name: case.name.clone(), problem, took: started.elapsed() });
+        ran.last().into_iter().for_each(Ran::show);
     }
-    let problem = case.judge(status.code(), &output, &errors);
-    Ok(Ran { name: case.name.clone(), problem, took: started.elapsed() })
+    step.finish("packed");
+    let image = all.first().map(|(_, packed)| packed.image.clone()).unwrap_or_default();
+    Ok((built, Bench { root, image, cases: all, _work: work }))
+}
+
+/// Where an application lies in the machine, and here.
+fn installed(packed: &Packed) -> (PathBuf, PathBuf) {
+    let place = Path::new(APPLICATIONS).join(format!("{}.ta", packed.uuid));
+    (place, packed.application.clone())
+}
+
+impl Bench {
+    /// Runs a case; what is wrong with how it ended.
+    fn run(
+        &self,
+        machine: &mut Machine,
+        case: &Case,
+        packed: &Packed,
+        verbose: bool,
+    ) -> Result<Option<String>> {
+        if let Some(Spoil::Image(file)) = &case.spoil {
+            let place = place_in_image(&self.image, &self.root, file)?;
+            spoil_image(machine, place)?;
+        }
+        let script = case.script.as_deref().unwrap_or("$RUN");
+        let script = format!("{}{script}", self.variables(case, packed));
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let input = Input::Bytes(case.input.as_bytes());
+        let command = Command::new(["sh", "-c", &script]);
+        let status = machine.run(&command, input, &mut output, &mut errors).map_err(explained)?;
+        if verbose {
+            print!("{}{}", String::from_utf8_lossy(&output), String::from_utf8_lossy(&errors));
+        }
+        Ok(case.judge(status.code(), &output, &errors))
+    }
+
+    /// How a script runs the program of a case, and those of others.
+    fn variables(&self, own: &Case, packed: &Packed) -> String {
+        let mut text = format!("RUN={:?}\n", run_command(own, packed));
+        for (case, packed) in &self.cases {
+            let name = case.name.replace('-', "_");
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "RUN_{name}={:?}", run_command(case, packed));
+        }
+        text
+    }
+}
+
+fn run_command(case: &Case, packed: &Packed) -> String {
+    let image = if matches!(case.spoil, Some(Spoil::Image(_))) { SPOILT } else { IMAGE };
+    let grants: String = case.grants.iter().map(|grant| format!(" --grant {grant}")).collect();
+    let uuid = &packed.uuid;
+    format!("strongroom run --tee optee --installed {uuid} --root /{image}{grants}")
+}
+
+/// Copies the image in the machine, with another byte at that place.
+fn spoil_image(machine: &mut Machine, place: usize) -> Result<()> {
+    let script = format!(
+        "cp /{IMAGE} /{SPOILT} && printf '\\377' | dd of=/{SPOILT} bs=1 seek={place} conv=notrunc"
+    );
+    let mut errors = Vec::new();
+    let command = Command::new(["sh", "-c", &script]);
+    let status = machine.run(&command, Input::Empty, &mut std::io::sink(), &mut errors);
+    let done = status.map_err(explained)?.code() == 0;
+    done.then_some(()).with_context(|| String::from_utf8_lossy(&errors).into_owned())
+}
+
+impl Ran {
+    fn show(&self) {
+        match &self.problem {
+            None => println!("ok    {} ({})", self.name, seconds(self.took)),
+            Some(problem) => println!("FAIL  {}: {problem}", self.name),
+        }
+    }
 }

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+pub(crate) use enclave::Built;
 pub(crate) use image::Made;
 pub(crate) use programs::{agent, cargo as normal_world_cargo};
 pub(crate) use run::restore_terminal;
@@ -32,7 +33,8 @@ pub(crate) use xtest::{OWN_PROGRAM, Suite, own_program};
 use crate::workspace::Workspace;
 
 /// What is made of which packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Configuration {
     /// Debian 13's own OP-TEE 4.5 as it is: it does not move, and has 15 MiB of secure memory
     Stock,

@@ -72,6 +72,11 @@ const OPTEE_NEEDS: &[Need] = &[
         sign: Sign::File("/usr/include/openssl/sha.h"),
     },
     Need {
+        package: "openssl",
+        reason: "makes a key that OP-TEE does not trust",
+        sign: Sign::Program("openssl"),
+    },
+    Need {
         package: "dpkg-dev",
         reason: "unpacks Debian's source packages",
         sign: Sign::Program("dpkg-source"),

@@ -67,8 +67,13 @@ const STEPS: &[&str] = &[
 ];
 
 /// Packages that only run in OP-TEE's normal world, or differently there.
-const NORMAL_WORLD: &[&str] =
-    &["strongroom-optee-qemu", "strongroom-optee-run", "strongroom-tee", "strongroom-xtest"];
+const NORMAL_WORLD: &[&str] = &[
+    "strongroom",
+    "strongroom-optee-qemu",
+    "strongroom-optee-run",
+    "strongroom-tee",
+    "strongroom-xtest",
+];
 
 /// Runs the suite; true when everything passed.
 pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool> {

@@ -54,7 +54,13 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "host/optee-run",
-        &["attestation/token", "enclave-core/wire", "host/client", "host/tee", "ta/optee/package"],
+        &[
+            "attestation/token",
+            "enclave-core/wire",
+            "host/optee-qemu",
+            "host/tee",
+            "ta/optee/package",
+        ],
     ),
     ("host/tee", &[]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: MIT
-//! The cases of `xtest/enclave/cases.toml`, and how one is packed and judged.
+//! The cases of `xtest/enclave/cases.toml`, and how one is judged.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, fs};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::built::Built;
-use crate::{process, workspace::Workspace};
+use crate::{optee::Configuration, workspace::Workspace};
 
 const TABLE: &str = "xtest/enclave/cases.toml";
-/// The key that an image's OP-TEE trusts: anybody has it.
-const KEY: &str = "keys/default_ta.pem";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,13 +17,38 @@ struct Table {
 }
 
 /// One program with its arguments, and what it has to do.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Case {
     pub(super) name: String,
-    command: Vec<String>,
+    pub(super) command: Vec<String>,
+    /// On which images besides `big` it runs.
+    #[serde(default)]
+    also: Vec<Configuration>,
+    /// Memory that is asked for.
+    #[serde(default = "default_memory")]
+    pub(super) memory: String,
+    /// What the host does for it.
+    #[serde(default)]
+    pub(super) grants: Vec<String>,
+    /// Only others need it: it does not run by itself.
+    #[serde(default)]
+    pub(super) helper: bool,
+    /// Names of cases whose applications have to be there too.
+    #[serde(default)]
+    needs: Vec<String>,
+    /// What the normal world runs instead of the program alone, a shell script: `$RUN` runs the
+    /// program, `$RUN_name` another one's.
+    #[serde(default)]
+    pub(super) script: Option<String>,
     #[serde(default)]
     pub(super) input: String,
+    /// What is changed of the packed files.
+    #[serde(default)]
+    pub(super) spoil: Option<Spoil>,
+    /// It cannot be packed: a part of what the packer says.
+    #[serde(default)]
+    pub(super) refused: Option<String>,
     /// Standard output, whole.
     #[serde(default)]
     output: Option<String>,
@@ -39,55 +57,60 @@ pub(super) struct Case {
     errors: String,
     #[serde(default)]
     status: u8,
-    /// Memory that is asked for.
-    #[serde(default = "default_memory")]
-    memory: String,
+}
+
+/// What an adversary does to packed files.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Spoil {
+    /// A bit of the signed file is flipped.
+    Application,
+    /// It is signed with a key that OP-TEE does not trust.
+    Key,
+    /// A bit of that file is flipped in the image that the host serves.
+    Image(String),
 }
 
 fn default_memory() -> String {
     "16M".to_owned()
 }
 
-/// Reads the table.
-pub(super) fn read(workspace: &Workspace) -> Result<Vec<Case>> {
+/// Reads the table: the cases for an image whose names have one of the words in them, or all.
+/// Before them come those that they need.
+pub(super) fn read(
+    workspace: &Workspace,
+    configuration: Configuration,
+    words: &[String],
+) -> Result<Vec<Case>> {
     let path = workspace.root.join(TABLE);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let table: Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-    Ok(table.case)
+    chosen(table.case, configuration, words)
 }
 
-/// A packed case.
-#[derive(Clone, Debug)]
-pub(super) struct Packed {
-    pub(super) uuid: String,
-    pub(super) application: PathBuf,
-    pub(super) image: PathBuf,
+fn chosen(all: Vec<Case>, configuration: Configuration, words: &[String]) -> Result<Vec<Case>> {
+    let fits = |case: &&Case| {
+        let there = configuration == Configuration::Big || case.also.contains(&configuration);
+        let named = words.is_empty() || words.iter().any(|word| case.name.contains(word.as_str()));
+        there && named && !case.helper
+    };
+    let run: Vec<&Case> = all.iter().filter(fits).collect();
+    if run.is_empty() {
+        bail!("no case for this image has such a name");
+    }
+    let wanted: BTreeSet<&str> = run.iter().map(|case| case.name.as_str()).collect();
+    let needed: BTreeSet<&str> = run.iter().flat_map(|case| &case.needs).map(|s| &**s).collect();
+    let known = |name: &&&str| all.iter().any(|case| case.name == **name);
+    if let Some(unknown) = needed.iter().find(|name| !known(name)) {
+        bail!("a case needs `{unknown}`, which there is not");
+    }
+    let helper = |case: &Case| !wanted.contains(&*case.name) && needed.contains(&*case.name);
+    let helpers = all.iter().filter(|case| helper(case));
+    let helpers = helpers.map(|case| Case { helper: true, ..case.clone() });
+    Ok(helpers.chain(run.iter().map(|case| (*case).clone())).collect())
 }
 
 impl Case {
-    /// Packs it into files below `work`.
-    pub(super) fn pack(
-        &self,
-        built: &Built,
-        dev_kit: &Path,
-        root: &Path,
-        work: &Path,
-    ) -> Result<Packed> {
-        let mut command = Command::new(&built.launcher);
-        command.args(["pack-ta", "--squash-owner", "--memory", &self.memory, "--root"]).arg(root);
-        command.arg("--key").arg(dev_kit.join(KEY));
-        command.arg("--library-os").arg(&built.library_os);
-        command.arg("--output").arg(work).arg("--").args(&self.command);
-        let printed = process::run_quietly(&mut command).with_context(|| self.name.clone())?;
-        let uuid = String::from_utf8_lossy(&printed).trim().to_owned();
-        let file = |ending: &str| work.join(format!("{uuid}.{ending}"));
-        // The same root gives the same image: one is enough.
-        let image = work.join("image");
-        fs::rename(file("image"), &image)?;
-        let application = file("ta");
-        Ok(Packed { uuid, application, image })
-    }
-
     /// What is wrong with how it ended.
     pub(super) fn judge(&self, status: u8, output: &[u8], errors: &[u8]) -> Option<String> {
         let errors = String::from_utf8_lossy(errors);
@@ -96,7 +119,7 @@ impl Case {
             return Some(format!("status {status}, not {}: {output}{errors}", self.status));
         }
         if self.output.as_ref().is_some_and(|expected| *expected != output) {
-            return Some(format!("printed {output:?}"));
+            return Some(format!("printed {output:?}; {errors:?}"));
         }
         (!errors.contains(&self.errors)).then(|| format!("said {errors:?}"))
     }
@@ -106,16 +129,43 @@ impl Case {
 mod tests {
     use super::*;
 
+    fn cases(text: &str) -> Vec<Case> {
+        toml::from_str::<Table>(text).unwrap().case
+    }
+
     #[test]
     fn a_case_is_judged_by_status_output_and_errors() {
         let table = r#"
             case = [{ name = "a", command = ["a"], output = "x\n", errors = "no", status = 3 }]
         "#;
-        let table: Table = toml::from_str(table).unwrap();
-        let case = &table.case[0];
+        let case = &cases(table)[0];
         assert_eq!(case.judge(3, b"x\n", b"oh no"), None);
         assert!(case.judge(0, b"x\n", b"oh no").unwrap().starts_with("status 0, not 3"));
         assert!(case.judge(3, b"y\n", b"oh no").unwrap().contains("printed"));
         assert!(case.judge(3, b"x\n", b"fine").unwrap().contains("said"));
+    }
+
+    #[test]
+    fn cases_are_chosen_by_image_and_name_and_bring_what_they_need() {
+        let all = cases(
+            r#"
+            case = [
+                { name = "key", command = ["a"], helper = true },
+                { name = "sign", command = ["a"], needs = ["key"] },
+                { name = "small", command = ["a"], also = ["stock"] },
+                { name = "spoilt", command = ["a"], spoil = { image = "f" } },
+            ]
+            "#,
+        );
+        let names = |configuration, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let chosen = chosen(all.clone(), configuration, &words)?;
+            Ok::<_, anyhow::Error>(chosen.into_iter().map(|case| case.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(Configuration::Stock, &[]).unwrap(), ["small"]);
+        assert_eq!(names(Configuration::Big, &["sign"]).unwrap(), ["key", "sign"]);
+        assert_eq!(names(Configuration::Big, &[]).unwrap().len(), 4);
+        assert!(names(Configuration::Big, &["key"]).is_err(), "it runs for others only");
+        assert_eq!(all[3].spoil, Some(Spoil::Image("f".to_owned())));
     }
 }

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+//! `strongroom run --tee optee-qemu` and `--tee optee`: a program in a trusted application.
+//!
+//! The session is served by this process, as for every enclave; what differs is who carries its
+//! messages. With `optee` this process itself calls the trusted application. With `optee-qemu` a
+//! bridge in the machine's normal world does, and `serve-ta` is that bridge.
+
+mod device;
+mod error;
+
+use crate::arguments::RunOptions;
+use crate::pack_ta::PackingOptions;
+use crate::report;
+use crate::run::{Attendance, ended, observe, terminal_kind};
+use crate::workload::Described;
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+pub(crate) use error::TeeError;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use strongroom_client::image::Image;
+use strongroom_client::session::Services;
+use strongroom_client::{LaunchError, Session, Workload};
+use strongroom_optee_package::Uuid;
+use strongroom_optee_run::{Application, Carrier, Folder, VirtualTee, serve as bridge};
+
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tee {
+    /// An SNP guest in QEMU.
+    SnpSim,
+    /// OP-TEE in QEMU.
+    OpteeQemu,
+    /// This machine's OP-TEE.
+    Optee,
+}
+
+/// What only trusted applications have.
+#[derive(Args, Debug)]
+pub(crate) struct OpteeOptions {
+    #[command(flatten)]
+    packing: PackingOptions,
+    /// Private RSA key that OP-TEE trusts, PEM; for optee-qemu the machine's own is the default
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Folder of the machine for optee-qemu, as cargo xtask optee build makes it
+    #[arg(long, value_name = "DIR")]
+    machine: Option<PathBuf>,
+    /// Keep the logs of both worlds' consoles in this folder (optee-qemu)
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+    /// Run this application, which pack-ta made and which is installed; --root is its image (optee)
+    #[arg(long, value_name = "UUID")]
+    installed: Option<Uuid>,
+    /// Where this machine's tee-supplicant looks for applications (optee)
+    #[arg(long, value_name = "DIR", default_value = "/lib/optee_armtz")]
+    applications: PathBuf,
+}
+
+/// What the bridge in the machine is told.
+#[derive(Args, Debug)]
+pub(crate) struct ServeOptions {
+    /// The trusted application
+    uuid: Uuid,
+}
+
+/// What is to be run: a signed file, or the name of an installed one.
+#[derive(Debug)]
+enum Target {
+    Packed(Uuid, Vec<u8>),
+    Installed(Uuid),
+}
+
+/// Runs the program; its exit code.
+pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCode> {
+    error::refuse_others(&options)?;
+    let (verbose, quiet, tee) = (options.verbose, options.quiet, options.tee);
+    let mut optee = options.optee;
+    let folder = match tee {
+        Tee::OpteeQemu => Some(optee.folder()?),
+        Tee::Optee | Tee::SnpSim => None,
+    };
+    let mut workload = options.workload;
+    if optee.installed.is_some() && workload.program.is_empty() {
+        // It is packed already: only the order of grants matters here.
+        workload.program.push("/".to_owned());
+    }
+    let described = workload.describe(terminal_kind())?;
+    let image = Image::for_source(&described.root, described.ownership);
+    let image = image.map_err(LaunchError::from)?;
+    let target = optee.target(&described, &image, folder.as_ref(), verbose)?;
+    if verbose {
+        report::line(&platform(folder.as_ref()));
+    }
+    let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
+    let mut session = Session::over(ours, services(image, described.workload))?;
+    observe(&mut session, began, verbose);
+    let attendance = Attendance::begin(&session)?;
+    let carrier = match folder {
+        Some(folder) => simulate(&folder, target, optee.logs.take(), theirs)?,
+        None => device::carry(target, &optee.applications, theirs)?,
+    };
+    let served = attendance.serve(session);
+    let interrupted = matches!(served, Err(LaunchError::Interrupted(_)));
+    match (served, carrier.finish(interrupted)) {
+        (Ok(outcome), _) => Ok(ended(&outcome, verbose, quiet)),
+        // The stream's end says only that the application is gone; the carrier knows why.
+        (Err(_), Some(Err(why))) if !interrupted => Err(why.into()),
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+/// The bridge in the machine: its exit status.
+pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
+    match Application::open(options.uuid).and_then(bridge::serve) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("{}", bridge::report(&error));
+            ExitCode::from(report::LAUNCHER_FAILED)
+        }
+    }
+}
+
+fn services(image: Image, workload: Workload) -> Services {
+    Services {
+        image: Some(image),
+        directories: workload.directory_accesses(),
+        connects: workload.connects,
+        listens: workload.listens,
+        attach: None,
+    }
+}
+
+fn platform(folder: Option<&Folder>) -> String {
+    match folder {
+        Some(folder) => format!(
+            "platform simulated ({}): nothing is protected from this machine, no attestation",
+            folder.describe()
+        ),
+        None => "platform OP-TEE of this machine: no attestation".to_owned(),
+    }
+}
+
+impl OpteeOptions {
+    fn folder(&mut self) -> anyhow::Result<Folder> {
+        let named = self.machine.take();
+        let named = named.or_else(|| std::env::var_os("STRONGROOM_OPTEE_MACHINE").map(Into::into));
+        let executable = std::env::current_exe().context("cannot find this executable")?;
+        Ok(Folder::find(named, &executable)?)
+    }
+
+    /// Packs, unless it is packed.
+    fn target(
+        &mut self,
+        described: &Described,
+        image: &Image,
+        folder: Option<&Folder>,
+        verbose: bool,
+    ) -> anyhow::Result<Target> {
+        if let Some(uuid) = self.installed {
+            return Ok(Target::Installed(uuid));
+        }
+        if self.packing.library_os.is_none() {
+            self.packing.library_os = folder.map(Folder::library_os);
+        }
+        let key = self.key.take().or_else(|| folder.map(Folder::key)).ok_or(TeeError::NoKey)?;
+        let application = self.packing.pack(described, image, &key, verbose)?;
+        Ok(Target::Packed(application.packed.uuid, application.signed))
+    }
+}
+
+fn simulate(
+    folder: &Folder,
+    target: Target,
+    logs: Option<PathBuf>,
+    stream: UnixStream,
+) -> anyhow::Result<Carrier> {
+    match target {
+        Target::Packed(uuid, signed) => {
+            Ok(VirtualTee::start(folder, uuid, &signed, logs)?.carry(stream)?)
+        }
+        Target::Installed(_) => Err(TeeError::OnlyFor("--installed", "optee").into()),
+    }
+}
