@@ -2,6 +2,8 @@
 //! The command line's grammar and help.
 
 use crate::attach::{AttachOptions, KeygenOptions, RunOwnerOptions};
+use crate::enroll::EnrollOptions;
+use crate::pack_ta::NamingOptions;
 use crate::tee::{OpteeOptions, ServeOptions, Tee};
 use crate::workload::WorkloadOptions;
 use clap::{Args, Parser, Subcommand};
@@ -33,6 +35,7 @@ pub(crate) enum Command {
     Verify(Box<VerifyOptions>),
     Keygen(KeygenOptions),
     Attach(Box<AttachOptions>),
+    Enroll(Box<EnrollOptions>),
     FetchChain(FetchOptions),
     PackTa(Box<crate::pack_ta::PackTaOptions>),
     #[command(hide = true)]
@@ -155,6 +158,8 @@ pub(crate) struct MeasureOptions {
     pub(crate) package: PathBuf,
     #[command(flatten)]
     pub(crate) launch: LaunchProfile,
+    #[command(flatten, next_help_heading = "For --tee optee")]
+    pub(crate) application: NamingOptions,
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -291,7 +296,7 @@ pub(crate) struct EndorsementOptions {
     /// Where fetch-chain keeps certificates
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
-    /// The keys of a trusted application and its device, as strongroom-optee-run --enroll writes them
+    /// The keys of a trusted application and its device, as enroll writes them
     #[arg(long, value_name = "FILE")]
     pub(crate) enrolment: Option<PathBuf>,
     /// Accept a root that is not AMD's, or a device enrolled as simulated. Such evidence proves

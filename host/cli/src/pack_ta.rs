@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: MIT
 //! `strongroom pack-ta`: a program as an OP-TEE trusted application.
 
-mod root;
-
 use crate::report;
 use crate::workload::{Described, WorkloadOptions};
 use anyhow::{Context as _, bail};
 use clap::Args;
-use root::DirectoryRoot;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use strongroom_client::LaunchError;
-use strongroom_client::image::Image;
+use strongroom_client::image::{Files, FoundFile, Image};
 use strongroom_optee_package::Uuid;
-use strongroom_optee_packer::closure::{ClosureError, closure};
+use strongroom_optee_packer::closure::{ClosureError, Root, closure};
 use strongroom_optee_packer::signature::{SignError, SigningKey, sign};
-use strongroom_optee_packer::{Input, PackError, Packed, pack as pack_objects};
+use strongroom_optee_packer::{File, Input, PackError, Packed, memory_hash, pack as pack_objects};
 use strongroom_wire::boot::Record;
 
 /// Names of the library OS beside this executable, and in a build's folder beside it.
@@ -58,18 +55,57 @@ pub(crate) struct PackTaOptions {
 /// What is packed besides the program, and under which name.
 #[derive(Args, Debug)]
 pub(crate) struct PackingOptions {
+    #[command(flatten)]
+    pub(crate) naming: NamingOptions,
+    /// The library OS to pack
+    #[arg(long, value_name = "FILE")]
+    pub(crate) library_os: Option<PathBuf>,
+}
+
+/// What a trusted application's measurement depends on besides the package.
+#[derive(Args, Debug, Default)]
+pub(crate) struct NamingOptions {
     /// Pack this library or program of the root too, with what it needs
     #[arg(long = "library", value_name = "PATH")]
     libraries: Vec<String>,
     /// Name of the trusted application; derived from manifest and image when not given
     #[arg(long)]
-    uuid: Option<Uuid>,
+    pub(crate) uuid: Option<Uuid>,
     /// Version of the trusted application: OP-TEE refuses to go back to a lower one
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     ta_version: u32,
-    /// The library OS to pack
-    #[arg(long, value_name = "FILE")]
-    pub(crate) library_os: Option<PathBuf>,
+}
+
+impl NamingOptions {
+    /// Packs that program of the image, with all that it is loaded with.
+    pub(crate) fn pack(
+        &self,
+        library_os: &[u8],
+        record: &[u8],
+        image: &Image,
+        program: &str,
+        memory: u64,
+    ) -> anyhow::Result<Packed> {
+        let root = ImageRoot(image.files().map_err(LaunchError::from)?);
+        Ok(pack_objects(Input {
+            library_os,
+            record,
+            objects: closure(&root, program, &self.libraries)?,
+            memory,
+            uuid: self.uuid,
+            ta_version: self.ta_version,
+        })?)
+    }
+}
+
+/// The root file system in an image.
+struct ImageRoot<'a>(Files<'a>);
+
+impl Root for ImageRoot<'_> {
+    fn read(&self, path: &str) -> Result<Option<File>, String> {
+        let found = self.0.read(path).map_err(|error| error.to_string())?;
+        Ok(found.map(|FoundFile { path, contents }| File { path, contents }))
+    }
 }
 
 /// A signed trusted application.
@@ -107,25 +143,15 @@ impl PackingOptions {
         key: &Path,
         verbose: bool,
     ) -> anyhow::Result<Application> {
-        let Described { workload, root, .. } = described;
-        anyhow::ensure!(
-            workload.session.is_none(),
-            "a trusted application has no evidence, and nobody could start this one: take [session] out"
-        );
+        let Described { workload, .. } = described;
         let library_os = library_os(self.library_os.as_deref())?;
         let manifest = workload.measured();
         let program = manifest.program.clone();
         let root_digest = *image.root_digest();
         let record = Record { root_digest, image_blocks: image.blocks(), manifest };
         let record = record.encode().map_err(|_| LaunchError::ManifestTooLong)?;
-        let packed = pack_objects(Input {
-            library_os: &library_os,
-            record: &record,
-            objects: closure(&DirectoryRoot::open(root)?, &program, &self.libraries)?,
-            memory: workload.memory_max,
-            uuid: self.uuid,
-            ta_version: self.ta_version,
-        })?;
+        let packed =
+            self.naming.pack(&library_os, &record, image, &program, workload.memory_max)?;
         let key = SigningKey::read(key)?;
         let signed = sign(&packed, &key)?;
         if key.is_for_development() {
@@ -179,6 +205,9 @@ fn library_os(given: Option<&Path>) -> anyhow::Result<Vec<u8>> {
 
 fn describe(packed: &Packed) {
     report::line(&format!("package digest sha256:{}", report::hex(&packed.digest)));
+    if let Ok(hash) = memory_hash(&packed.elf) {
+        report::line(&format!("memory hash sha256:{}", report::hex(&hash)));
+    }
     for (path, counts) in &packed.replaced {
         report::line(&format!(
             "{path}: replaced {} system calls, {} counter reads, {} identification reads, {} cache operations, {} spin hints, {} breakpoints",

@@ -9,8 +9,13 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use strongroom_client::manifest::ManifestFile;
-use strongroom_client::package::{Identity, Measurement, Package, Packed, Profile, pack as write};
+use strongroom_client::package::{
+    Identity, Measurement, Package, Packed, Profile, Target, pack as write,
+};
 use strongroom_client::{LaunchError, kernels_at_hand};
+use strongroom_optee_packer::memory_hash;
+use strongroom_verifier::Hex;
+use strongroom_wire::boot::Record;
 
 /// Packs; says what to expect.
 pub(crate) fn pack(options: PackOptions) -> anyhow::Result<ExitCode> {
@@ -36,12 +41,43 @@ pub(crate) fn pack(options: PackOptions) -> anyhow::Result<ExitCode> {
 /// Prints what a report will say.
 pub(crate) fn measure(options: MeasureOptions) -> anyhow::Result<ExitCode> {
     let package = Package::open(&options.package).map_err(LaunchError::from)?;
+    if options.launch.target == Target::Optee {
+        return measure_application(&package, &options);
+    }
     let profile = profile(&options.launch)?;
     let measurement =
         package.measure(options.launch.target, &profile).map_err(LaunchError::from)?;
     let said =
         if options.json { serde_json::to_string_pretty(&measurement)? } else { text(&measurement) };
     print(&said)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a token of a trusted application will say: it is packed in memory, from the package alone.
+fn measure_application(package: &Package, options: &MeasureOptions) -> anyhow::Result<ExitCode> {
+    let library_os = package.kernel(Target::Optee).map_err(LaunchError::from)?;
+    let image = package.image().map_err(LaunchError::from)?;
+    let record = package.record_bytes();
+    let manifest = Record::decode(record).map_err(|_| LaunchError::ManifestTooLong)?.manifest;
+    let naming = &options.application;
+    let packed =
+        naming.pack(&library_os, record, &image, &manifest.program, manifest.memory_max)?;
+    let (package_digest, memory_hash) = (Hex(packed.digest), Hex(memory_hash(&packed.elf)?));
+    let (uuid, version) = (packed.uuid, packed.ta_version);
+    print(&if options.json {
+        serde_json::to_string_pretty(&serde_json::json!({
+            "target": Target::Optee.to_string(),
+            "ta_uuid": uuid.to_string(),
+            "ta_version": version,
+            "package_digest": package_digest,
+            "memory_hash": memory_hash,
+        }))?
+    } else {
+        format!(
+            "optee trusted application {uuid} version {version}\n  \
+             package digest {package_digest}\n  memory hash {memory_hash}"
+        )
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

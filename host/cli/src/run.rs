@@ -12,9 +12,10 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
+use strongroom_client::attest::Attachment;
 use strongroom_client::image::Image;
 use strongroom_client::package::{Bindings, Package, PackageError};
-use strongroom_client::session::{AttachListener, SignalForwarder};
+use strongroom_client::session::{AttachAddress, AttachListener, SignalForwarder};
 use strongroom_client::terminal::{self, RawMode};
 use strongroom_client::{Console, Event, LaunchError, Launcher, Outcome, Session};
 
@@ -24,14 +25,7 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
         return tee::run(options, began);
     }
     let (verbose, quiet) = (options.verbose, options.quiet);
-    let listener = listener(&options)?;
-    let owner = match (options.attest.take(), &listener) {
-        (Some(policy), Some(listener)) => {
-            let taken = std::mem::take(&mut options.owner);
-            Some((taken.attachment(policy)?, listener.address()?))
-        }
-        (Some(_) | None, _) => None,
-    };
+    let (listener, owner) = owner(&mut options)?;
     let mut launcher = launcher(options)?;
     if let Some(listener) = listener {
         launcher = launcher.attach(listener);
@@ -79,6 +73,21 @@ pub(crate) fn ended(outcome: &Outcome, verbose: bool, quiet: bool) -> ExitCode {
         report::line(&format!("memory peak {peak} KiB, kernel {kernel} KiB"));
     }
     ExitCode::from(outcome.status)
+}
+
+/// Where clients come to, and the owner if that is this process.
+pub(crate) fn owner(
+    options: &mut RunOptions,
+) -> anyhow::Result<(Option<AttachListener>, Option<(Attachment, AttachAddress)>)> {
+    let listener = listener(options)?;
+    let owner = match (options.attest.take(), &listener) {
+        (Some(policy), Some(listener)) => {
+            let taken = std::mem::take(&mut options.owner);
+            Some((taken.attachment(policy)?, listener.address()?))
+        }
+        (Some(_) | None, _) => None,
+    };
+    Ok((listener, owner))
 }
 
 /// Where clients come to: the address that was given, or one for ourselves.

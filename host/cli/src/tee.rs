@@ -9,10 +9,11 @@ mod device;
 mod error;
 
 use crate::arguments::RunOptions;
+use crate::attach::Attaching;
 use crate::pack_ta::PackingOptions;
 use crate::report;
-use crate::run::{Attendance, ended, observe, terminal_kind};
-use crate::workload::Described;
+use crate::run::{Attendance, ended, observe, owner, terminal_kind};
+use crate::workload::{Described, WorkloadOptions};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 pub(crate) use error::TeeError;
@@ -21,10 +22,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use strongroom_client::image::Image;
-use strongroom_client::session::Services;
+use strongroom_client::session::{AttachListener, Services};
 use strongroom_client::{LaunchError, Session, Workload};
 use strongroom_optee_package::Uuid;
-use strongroom_optee_run::{Application, Carrier, Folder, VirtualTee, serve as bridge};
+use strongroom_optee_run::machine::Kept;
+use strongroom_optee_run::{Application, Folder, VirtualTee, serve as bridge};
 
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,6 +53,10 @@ pub(crate) struct OpteeOptions {
     /// Keep the logs of both worlds' consoles in this folder (optee-qemu)
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
+    /// Keep the simulated device's secure storage in this folder from run to run (optee-qemu): its
+    /// attestation key is in there
+    #[arg(long, value_name = "DIR")]
+    storage: Option<PathBuf>,
     /// Run this application, which pack-ta made and which is installed; --root is its image (optee)
     #[arg(long, value_name = "UUID")]
     installed: Option<Uuid>,
@@ -74,9 +80,10 @@ enum Target {
 }
 
 /// Runs the program; its exit code.
-pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<ExitCode> {
     error::refuse_others(&options)?;
     let (verbose, quiet, tee) = (options.verbose, options.quiet, options.tee);
+    let (listener, owner) = owner(&mut options)?;
     let mut optee = options.optee;
     let folder = match tee {
         Tee::OpteeQemu => Some(optee.folder()?),
@@ -95,16 +102,27 @@ pub(crate) fn run(options: RunOptions, began: Instant) -> anyhow::Result<ExitCod
         report::line(&platform(folder.as_ref()));
     }
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
-    let mut session = Session::over(ours, services(image, described.workload))?;
+    match (&target, described.workload.session.is_some(), listener.is_some()) {
+        (Target::Packed(..), true, false) => return Err(LaunchError::NoAttachAddress.into()),
+        (Target::Packed(..), false, true) => return Err(LaunchError::NoSession.into()),
+        // What is installed knows its own manifest.
+        (Target::Packed(..) | Target::Installed(_), ..) => {}
+    }
+    let mut session = Session::over(ours, services(image, described.workload, listener))?;
     observe(&mut session, began, verbose);
     let attendance = Attendance::begin(&session)?;
     let carrier = match folder {
-        Some(folder) => simulate(&folder, target, optee.logs.take(), theirs)?,
+        Some(folder) => optee.start(&folder, target)?.carry(theirs)?,
         None => device::carry(target, &optee.applications, theirs)?,
     };
+    let attaching = owner.map(|owner| Attaching::start(owner, session.controller()));
     let served = attendance.serve(session);
     let interrupted = matches!(served, Err(LaunchError::Interrupted(_)));
-    match (served, carrier.finish(interrupted)) {
+    let finished = carrier.finish(interrupted || attaching.is_some());
+    if let Some(refused) = attaching.and_then(Attaching::refusal) {
+        return Err(refused);
+    }
+    match (served, finished) {
         (Ok(outcome), _) => Ok(ended(&outcome, verbose, quiet)),
         // The stream's end says only that the application is gone; the carrier knows why.
         (Err(_), Some(Err(why))) if !interrupted => Err(why.into()),
@@ -123,23 +141,23 @@ pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
     }
 }
 
-fn services(image: Image, workload: Workload) -> Services {
+fn services(image: Image, workload: Workload, attach: Option<AttachListener>) -> Services {
     Services {
         image: Some(image),
         directories: workload.directory_accesses(),
         connects: workload.connects,
         listens: workload.listens,
-        attach: None,
+        attach,
     }
 }
 
 fn platform(folder: Option<&Folder>) -> String {
     match folder {
         Some(folder) => format!(
-            "platform simulated ({}): nothing is protected from this machine, no attestation",
+            "platform simulated ({}): nothing is protected from this machine, simulated attestation",
             folder.describe()
         ),
-        None => "platform OP-TEE of this machine: no attestation".to_owned(),
+        None => "platform OP-TEE of this machine".to_owned(),
     }
 }
 
@@ -149,6 +167,36 @@ impl OpteeOptions {
         let named = named.or_else(|| std::env::var_os("STRONGROOM_OPTEE_MACHINE").map(Into::into));
         let executable = std::env::current_exe().context("cannot find this executable")?;
         Ok(Folder::find(named, &executable)?)
+    }
+
+    /// The name that was given.
+    pub(crate) const fn name(&self) -> Option<Uuid> {
+        self.packing.naming.uuid
+    }
+
+    /// Packs a workload and boots a machine with it, where it is enrolled; the enrolment.
+    pub(crate) fn enrol_in_machine(mut self, workload: WorkloadOptions) -> anyhow::Result<String> {
+        let folder = self.folder()?;
+        let described = workload.describe(None)?;
+        let image = Image::for_source(&described.root, described.ownership);
+        let image = image.map_err(LaunchError::from)?;
+        let target = self.target(&described, &image, Some(&folder), false)?;
+        let (Target::Packed(uuid, _) | Target::Installed(uuid)) = &target;
+        let uuid = uuid.to_string();
+        let enroll = ["enroll", "--tee", "optee", "--uuid", &uuid];
+        let text = self.start(&folder, target)?.capture(&enroll)?;
+        Ok(String::from_utf8(text)?)
+    }
+
+    /// A machine with the application in it.
+    fn start(&mut self, folder: &Folder, target: Target) -> anyhow::Result<VirtualTee> {
+        match target {
+            Target::Packed(uuid, signed) => {
+                let kept = Kept { logs: self.logs.take(), storage: self.storage.take() };
+                Ok(VirtualTee::start(folder, uuid, &signed, kept)?)
+            }
+            Target::Installed(_) => Err(TeeError::OnlyFor("--installed", "optee").into()),
+        }
     }
 
     /// Packs, unless it is packed.
@@ -168,19 +216,5 @@ impl OpteeOptions {
         let key = self.key.take().or_else(|| folder.map(Folder::key)).ok_or(TeeError::NoKey)?;
         let application = self.packing.pack(described, image, &key, verbose)?;
         Ok(Target::Packed(application.packed.uuid, application.signed))
-    }
-}
-
-fn simulate(
-    folder: &Folder,
-    target: Target,
-    logs: Option<PathBuf>,
-    stream: UnixStream,
-) -> anyhow::Result<Carrier> {
-    match target {
-        Target::Packed(uuid, signed) => {
-            Ok(VirtualTee::start(folder, uuid, &signed, logs)?.carry(stream)?)
-        }
-        Target::Installed(_) => Err(TeeError::OnlyFor("--installed", "optee").into()),
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::serve::last_words;
 use crate::{Carrier, RunError};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -84,6 +85,15 @@ impl Folder {
     }
 }
 
+/// What of a machine outlives it.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// A folder for what both consoles say.
+    pub logs: Option<PathBuf>,
+    /// A folder for OP-TEE's secure storage.
+    pub storage: Option<PathBuf>,
+}
+
 /// A started machine with a trusted application.
 #[derive(Debug)]
 pub struct VirtualTee {
@@ -94,8 +104,7 @@ pub struct VirtualTee {
 }
 
 impl VirtualTee {
-    /// Starts a machine in which the application's file lies. Both consoles are written to files in
-    /// `logs`, or to none that outlive it.
+    /// Starts a machine in which the application's file lies.
     ///
     /// # Errors
     ///
@@ -104,16 +113,17 @@ impl VirtualTee {
         folder: &Folder,
         uuid: Uuid,
         application: &[u8],
-        logs: Option<PathBuf>,
+        kept: Kept,
     ) -> Result<Self, RunError> {
         let files = tempfile::tempdir()?;
         let file = files.path().join("application");
         fs::write(&file, application)?;
         let image = Image::in_directory(&folder.0, folder.0.join("strongroom-optee-agent"));
-        let logs = logs.unwrap_or_else(|| files.path().join("logs"));
+        let logs = kept.logs.unwrap_or_else(|| files.path().join("logs"));
         let mut options = Options::new(image, logs);
         options.boot_limit = BOOT_LIMIT;
         options.limit = LIMIT;
+        options.storage = kept.storage;
         options.files.push((RUNNER.into(), folder.0.join("strongroom")));
         options.files.push((Path::new(APPLICATIONS).join(format!("{uuid}.ta")), file));
         if let Some(qemu) = std::env::var_os("STRONGROOM_QEMU_AARCH64") {
@@ -130,6 +140,22 @@ impl VirtualTee {
     pub fn carry(self, stream: UnixStream) -> Result<Carrier, RunError> {
         let power = self.machine.power_switch();
         Ok(Carrier::start(move || self.run(&stream))?.with_power(power))
+    }
+
+    /// Waits until it is up, and runs the command line in its normal world; what that printed.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`], with what it said when its exit status is not 0.
+    pub fn capture(mut self, arguments: &[&str]) -> Result<Vec<u8>, RunError> {
+        self.machine.wait_until_up()?;
+        let program = Path::new("/").join(RUNNER);
+        let words = arguments.iter().map(|word| OsString::from(*word));
+        let command = Command::new(std::iter::once(program.into_os_string()).chain(words));
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let status = self.machine.run(&command, Input::Empty, &mut output, &mut errors)?;
+        self.machine.power_off()?;
+        if status.code() == 0 { Ok(output) } else { Err(last_words(&errors, String::new())) }
     }
 
     fn run(mut self, stream: &UnixStream) -> Result<(), RunError> {

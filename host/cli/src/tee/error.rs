@@ -13,6 +13,9 @@ pub(crate) enum TeeError {
     /// An option, and the only TEE that has it.
     #[error("{0} is for --tee {1} only")]
     OnlyFor(&'static str, &'static str),
+    /// SNP has certificates.
+    #[error("an SNP guest has no keys to be enrolled: its processor has certificates")]
+    NothingToEnrol,
     /// Nothing to sign with.
     #[error("no key was given to sign the trusted application with")]
     NoKey,
@@ -31,6 +34,7 @@ impl TeeError {
     pub(crate) const fn hint(&self) -> &'static str {
         match self {
             Self::OnlyFor(..) => "leave it out, or choose another --tee",
+            Self::NothingToEnrol => "choose --tee optee or --tee optee-qemu",
             Self::NoKey => "give --key FILE, or run what is installed: --installed UUID",
             Self::Install { .. } => {
                 "name the folder that tee-supplicant reads with --applications DIR, and be allowed to write to it"
@@ -48,10 +52,9 @@ pub(super) fn refuse_others(options: &RunOptions) -> Result<(), TeeError> {
         (options.payload.is_some(), "--payload", snp),
         (options.debug_log.is_some(), "--debug-log", snp),
         (options.accelerator != AcceleratorChoice::Auto, "--accel", snp),
-        (options.attach.is_some(), "--attach", snp),
-        (options.attest.is_some(), "--attest", snp),
         (device && optee.machine.is_some(), "--machine", "optee-qemu"),
         (device && optee.logs.is_some(), "--logs", "optee-qemu"),
+        (device && optee.storage.is_some(), "--storage", "optee-qemu"),
         (!device && optee.installed.is_some(), "--installed", "optee"),
     ];
     match given.iter().find(|(given, ..)| *given) {

@@ -114,7 +114,7 @@ impl AttestError {
                 "give --vcek, --vlek or --certificates, or fill the cache with: strongroom fetch-chain",
             ),
             Self::NoEnrolment => {
-                Some("give --enrolment with the file that strongroom-optee-run --enroll made")
+                Some("give --enrolment with the file that strongroom enroll has made")
             }
             Self::OtherKind { .. } => Some("give a VCEK with --vcek and a VLEK with --vlek"),
             Self::NoProductLine => Some("give --product-line Milan, Genoa or Turin"),

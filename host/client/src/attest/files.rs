@@ -5,7 +5,7 @@ use super::chain::{FILE_MAX, StoredChain, read};
 use super::{AttestError, ChainCache, ReportKeyName};
 use std::path::{Path, PathBuf};
 use strongroom_evidence::{CERTIFICATE_TABLE_LEN_MAX, CertificateKind, CertificateTable, Report};
-use strongroom_token::TOKEN_LEN_MAX;
+use strongroom_token::{TOKEN_LEN_MAX, challenge_nonce};
 use strongroom_verifier::{
     AmdCertificates, Claims, Endorsements, Enrolment, KeyKind, Policy, Refusal,
     decode_certificates, verify_report, verify_token,
@@ -72,6 +72,14 @@ impl Bundle {
         match self {
             Self::Report { .. } => policy.wants_report_data(),
             Self::Token { .. } => policy.wants_token_data(),
+        }
+    }
+
+    /// What such evidence has in it when it was asked for with this nonce.
+    pub(super) fn data_of(&self, nonce: [u8; 64]) -> [u8; 64] {
+        match self {
+            Self::Report { .. } => nonce,
+            Self::Token { .. } => challenge_nonce(&nonce),
         }
     }
 

@@ -13,6 +13,7 @@ use strongroom_session::client::{Answer, Evidence, Hello, NotPresented, NotVerif
 use strongroom_session::{
     FRAME_MAX, Frames, HANDSHAKE_FRAME_MAX, KERNEL_VMPL, SecretKey, SessionError,
 };
+use strongroom_token::NONCE_LEN as CHALLENGE_LEN;
 use strongroom_verifier::{Claims, Hex, Reason, Refusal};
 use zeroize::Zeroizing;
 
@@ -59,6 +60,14 @@ impl std::fmt::Debug for Brings {
 /// [`AttestError::Session`] when the system has no randomness.
 pub fn generate_key() -> Result<SecretKey, AttestError> {
     random().map(SecretKey::from_bytes)
+}
+
+/// A challenge that nobody has seen before.
+///
+/// # Errors
+/// [`AttestError::Session`] when the system has no randomness.
+pub fn random_challenge() -> Result<[u8; CHALLENGE_LEN], AttestError> {
+    random()
 }
 
 /// Why the program was not started.
@@ -231,8 +240,8 @@ fn wrong_session(expected: &[u8; 64], found: &[u8; 64]) -> Reason {
     }
 }
 
-fn random() -> Result<[u8; 32], AttestError> {
-    let mut bytes = [0; 32];
+fn random<const N: usize>() -> Result<[u8; N], AttestError> {
+    let mut bytes = [0; N];
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| AttestError::Session("the system has no randomness".to_owned()))?;
     Ok(bytes)

@@ -223,7 +223,8 @@ fn a_folder_of_configfs_tsm_is_evidence() {
 /// A made-up trusted application's evidence as files.
 fn token_files() -> (Files, Question) {
     let files = Files::of(Machine::milan());
-    let application = Application::new();
+    let mut application = Application::new();
+    application.statement.nonce = strongroom_token::challenge_nonce(&[3; 64]);
     files.write("policy.toml", application::policy_text().as_bytes());
     files.write("token", &application.token());
     files.write("enrolment.toml", application.enrolment_text("device").as_bytes());

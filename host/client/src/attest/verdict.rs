@@ -68,7 +68,7 @@ impl Question {
         let policy = read_policy(&self.policy, self.insecure_accept_simulated)?;
         let bundle = self.evidence.read()?;
         let policy = match (self.nonce, bundle.data_is_compared(&policy)) {
-            (Some(nonce), true) => policy.with_report_data(nonce),
+            (Some(nonce), true) => policy.with_report_data(bundle.data_of(nonce)),
             (None, false) => policy,
             (None, true) => return Err(AttestError::NoNonce),
             (Some(_), false) => return Err(AttestError::NonceIgnored),

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+//! `strongroom enroll`: the keys of a trusted application and its device, written down once.
+
+use crate::report;
+use crate::tee::{OpteeOptions, Tee, TeeError};
+use crate::verify::UNDECIDED;
+use crate::workload::WorkloadOptions;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use strongroom_client::attest::random_challenge;
+use strongroom_optee_package::Uuid;
+use strongroom_optee_run::evidence;
+use strongroom_token::{NONCE_LEN, Token, challenge_nonce};
+use strongroom_verifier::{AttestationKey, Enrolment, Hex, Platform, Policy, verify_token};
+
+/// What QEMU's machine calls itself in its device tree.
+const QEMU_MACHINE: &str = "linux,dummy-virt";
+const DEVICE_TREE: &str = "/proc/device-tree/compatible";
+
+/// Write down the keys of a trusted application and of the device it runs on.
+///
+/// Neither key has a certificate: whoever enrols has to know which device this is. The file is given to
+/// verify and attach as --enrolment. In QEMU the device is recorded as simulated, whatever is said: its
+/// hardware key is the same everywhere.
+///
+/// Exit status: 0, or 2 when it failed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  strongroom enroll --tee optee --uuid UUID -o device.toml
+  strongroom enroll --tee optee-qemu --storage device --manifest strongroom.toml -o simulated.toml")]
+pub(crate) struct EnrollOptions {
+    /// Where the application runs: optee is this device, optee-qemu packs the workload and boots a
+    /// simulated one
+    #[arg(long, value_name = "TEE")]
+    tee: Tee,
+    /// The file to write; standard output where none is named
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    workload: WorkloadOptions,
+    #[command(flatten, next_help_heading = "OP-TEE")]
+    optee: OpteeOptions,
+}
+
+/// Enrols; the exit status.
+pub(crate) fn enroll(options: EnrollOptions) -> ExitCode {
+    match try_enroll(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Its own exit status says that this command's are those of verify.
+            let _ = report::failure(&error);
+            ExitCode::from(UNDECIDED)
+        }
+    }
+}
+
+fn try_enroll(options: EnrollOptions) -> anyhow::Result<()> {
+    let EnrollOptions { tee, output, workload, optee } = options;
+    let text = match tee {
+        Tee::SnpSim => return Err(TeeError::NothingToEnrol.into()),
+        Tee::Optee => {
+            let uuid = optee.name().context("--uuid says which application")?;
+            here(uuid)?.to_toml()
+        }
+        Tee::OpteeQemu => {
+            let text = optee.enrol_in_machine(workload)?;
+            let enrolment = Enrolment::from_toml(&text)?;
+            if enrolment.platform != Platform::Simulated {
+                bail!("the machine does not know that it is simulated");
+            }
+            text
+        }
+    };
+    match output {
+        Some(path) => {
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        }
+        None => std::io::stdout().write_all(text.as_bytes()).context("cannot write"),
+    }
+}
+
+/// Of an application on this device.
+fn here(uuid: Uuid) -> anyhow::Result<Enrolment> {
+    let challenge = random_challenge()?;
+    let token = evidence::answer(uuid, &challenge)?;
+    let attestation_key = evidence::attestation_key()?
+        .map(|key| AttestationKey { modulus: key.modulus, exponent: key.exponent });
+    enrolment(platform(Path::new(DEVICE_TREE)), &token, &challenge, attestation_key)
+}
+
+/// An enrolment of the key that a token names, which has to be a good answer to the challenge under it.
+fn enrolment(
+    platform: Platform,
+    token: &[u8],
+    challenge: &[u8; NONCE_LEN],
+    attestation_key: Option<AttestationKey>,
+) -> anyhow::Result<Enrolment> {
+    let statement = Token::parse(token).context("the application's answer")?.statement;
+    let uuid = uuid::Uuid::from_bytes(statement.ta_uuid);
+    let enrolment = Enrolment::new(platform, uuid, statement.identity_key, attestation_key)?;
+    verify_token(token, &enrolment, &fresh(&challenge_nonce(challenge))?)
+        .context("the application's answer")?;
+    Ok(enrolment)
+}
+
+/// A policy that asks for nothing but the answer to this challenge.
+fn fresh(nonce: &[u8; NONCE_LEN]) -> anyhow::Result<Policy> {
+    let skipped = ["ta_uuids", "min_ta_version", "package_digests", "memory_hashes"];
+    let skipped = skipped.map(|key| format!("{key} = \"skip\"\n")).concat();
+    let text = format!(
+        "version = 1\ninsecure_accept_simulated_roots = \"any\"\n[optee]\n{skipped}\
+         identity_key_ids = \"skip\"\nreport_data = \"{}\"\n",
+        Hex(*nonce)
+    );
+    Ok(Policy::from_toml(&text)?)
+}
+
+fn platform(device_tree: &Path) -> Platform {
+    let names = fs::read(device_tree).unwrap_or_default();
+    let simulated = names.split(|byte| *byte == 0).any(|name| name == QEMU_MACHINE.as_bytes());
+    if simulated { Platform::Simulated } else { Platform::Device }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strongroom_attestation_testing::application::Application;
+
+    fn answered(challenge: &[u8; NONCE_LEN]) -> Vec<u8> {
+        let mut application = Application::new();
+        application.statement.nonce = challenge_nonce(challenge);
+        application.token()
+    }
+
+    #[test]
+    fn an_answer_to_the_challenge_is_enrolled_and_no_other() {
+        let challenge = [4; NONCE_LEN];
+        let enrol = |token: &[u8]| enrolment(Platform::Device, token, &challenge, None);
+        let made = enrol(&answered(&challenge)).unwrap();
+        let expected = Application::new().enrolment_text("device");
+        let expected = Enrolment::from_toml(&expected).unwrap();
+        assert_eq!((made.ta_uuid, made.identity_key), (expected.ta_uuid, expected.identity_key));
+        assert!(enrol(&answered(&[5; NONCE_LEN])).is_err(), "of another challenge");
+        let mut changed = answered(&challenge);
+        *changed.last_mut().unwrap() ^= 1;
+        assert!(enrol(&changed).is_err());
+        // The device's key has to have signed what the token repeats of it.
+        let other = AttestationKey { modulus: vec![0xc5; 256], exponent: vec![1, 0, 1] };
+        let token = answered(&challenge);
+        assert!(enrolment(Platform::Device, &token, &challenge, Some(other)).is_err());
+    }
+
+    #[test]
+    fn qemus_machine_is_a_simulation() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("compatible");
+        assert_eq!(platform(&file), Platform::Device);
+        fs::write(&file, b"vendor,board\0arm,cortex\0").unwrap();
+        assert_eq!(platform(&file), Platform::Device);
+        fs::write(&file, b"linux,dummy-virt\0").unwrap();
+        assert_eq!(platform(&file), Platform::Simulated);
+    }
+}
