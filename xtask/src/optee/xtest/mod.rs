@@ -199,7 +199,7 @@ impl Suite {
 
 /// Builds this project's suite: where it lies in the machine, and here.
 pub(crate) fn own_program(workspace: &Workspace, made: &Made) -> Result<(PathBuf, PathBuf)> {
-    let flags = format!("-Lnative={}", made.client().join("lib").display());
+    let flags = programs::client_flags(made);
     let built = programs::build(workspace, OWN_PROGRAM, OWN_PROGRAM, &flags)?;
     Ok((Path::new("usr/bin").join(OWN_PROGRAM), built))
 }
