@@ -75,10 +75,13 @@ pub(crate) fn ended(outcome: &Outcome, verbose: bool, quiet: bool) -> ExitCode {
     ExitCode::from(outcome.status)
 }
 
+/// An owner, and where he attaches.
+pub(crate) type Owner = (Attachment, AttachAddress);
+
 /// Where clients come to, and the owner if that is this process.
 pub(crate) fn owner(
     options: &mut RunOptions,
-) -> anyhow::Result<(Option<AttachListener>, Option<(Attachment, AttachAddress)>)> {
+) -> anyhow::Result<(Option<AttachListener>, Option<Owner>)> {
     let listener = listener(options)?;
     let owner = match (options.attest.take(), &listener) {
         (Some(policy), Some(listener)) => {

@@ -4,6 +4,7 @@
 //! Each case of `xtest/enclave/cases.toml` is packed into a trusted application of its own; one machine
 //! with all of them is booted, and they are run one after the other from its normal world.
 
+mod beside;
 mod built;
 mod cases;
 mod packed;
@@ -19,7 +20,7 @@ use std::{
 use anyhow::{Context, Result};
 use strongroom_optee_qemu::{Command, Input, Machine};
 
-pub(crate) use self::built::Built;
+pub(crate) use self::{beside::Beside, built::Built, root::make as programs_root};
 use self::{
     cases::{Case, Spoil},
     packed::{Packed, Packer, place_in_image},

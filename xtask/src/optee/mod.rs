@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-pub(crate) use enclave::Built;
+pub(crate) use enclave::{Built, programs_root};
 pub(crate) use image::Made;
 pub(crate) use programs::{agent, cargo as normal_world_cargo};
 pub(crate) use run::restore_terminal;

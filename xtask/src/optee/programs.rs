@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::cache::{Cache, digest};
+use super::{
+    cache::{Cache, digest},
+    image::Made,
+};
 use crate::{
     apt::{Architecture, Depth, View, unpack},
     process,
@@ -25,6 +28,13 @@ pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
     let (package, program) = AGENT;
     // Static: it runs before anything is mounted, on any root.
     build(workspace, package, program, "-Ctarget-feature=+crt-static")
+}
+
+/// Flags for programs that talk to the TEE. All have the same, as other flags mean other builds of
+/// everything that they share.
+pub(super) fn client_flags(made: &Made) -> String {
+    let library = made.client().join("lib");
+    format!("-Lnative={} -Clink-arg=-Wl,--allow-shlib-undefined -Cstrip=symbols", library.display())
 }
 
 /// Builds a program for the normal world; shows cargo's output only on failure.

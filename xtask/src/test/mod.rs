@@ -55,15 +55,26 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) mutants: bool,
     /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, optee,
-    /// snpguest, kvm) or a part of the name of a case or test program
+    /// optee-run, which is a part of it, snpguest, kvm) or a part of the name of a case or test
+    /// program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
 
 /// Names of the steps, for filters.
 const STEPS: &[&str] = &[
-    "fmt", "clippy", "unit", "tidy", "programs", "cases", "launched", "evidence", "snpguest",
-    "optee", "kvm",
+    "fmt",
+    "clippy",
+    "unit",
+    "tidy",
+    "programs",
+    "cases",
+    "launched",
+    "evidence",
+    "snpguest",
+    "optee",
+    "optee-run",
+    "kvm",
 ];
 
 /// Packages that only run in OP-TEE's normal world, or differently there.
@@ -132,6 +143,8 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     }
     if options.wants_step("optee") {
         optee::run_all(workspace, options.full, &tally);
+    } else if options.wants_step("optee-run") {
+        optee::run_launched(workspace, &tally);
     }
     Ok(tally.finish())
 }
@@ -222,6 +235,14 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
         quiet(&mut command)
     });
     step("unit", "unit tests", &|| quiet(cargo(workspace).arg("test")));
+    if options.full {
+        step("unit", "a million changed replies in the ring", &|| {
+            let mut command = cargo(workspace);
+            command.args(["test", "--profile", "tool", "--package", "strongroom-optee"]);
+            command.args(["--test", "turns", "no_reply"]).env("STRONGROOM_FUZZ_REPLIES", "1000000");
+            quiet(&mut command)
+        });
+    }
     step("tidy", "tidy", &|| tidy::check(workspace));
     step("tidy", "docs/syscalls.md", &|| syscalls::check(workspace));
 }

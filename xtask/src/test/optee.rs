@@ -3,13 +3,14 @@
 //! programs in our library OS in the secure one.
 
 mod harness;
+mod launched;
 mod power;
 
 use std::time::Instant;
 
 use super::tally::{Outcome, Tally};
 use crate::{
-    optee::{Made, Suite, enclave},
+    optee::{Configuration, Made, Suite, enclave},
     workspace::Workspace,
 };
 
@@ -24,21 +25,33 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     harness::run_all(workspace, &made, tally);
     tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
     suites(workspace, &made, full, tally);
-    programs(workspace, &made, tally);
+    launched::run_all(workspace, &made, tally);
+    programs(workspace, &made, "", tally);
+    if full && let Ok(stock) = Made::of(workspace, Configuration::Stock, false) {
+        programs(workspace, &stock, "-stock", tally);
+    }
+}
+
+/// Only `strongroom run --tee optee-qemu`.
+pub(super) fn run_launched(workspace: &Workspace, tally: &Tally) {
+    match Made::best(workspace) {
+        Ok(made) => launched::run_all(workspace, &made, tally),
+        Err(error) => tally.check("optee image", || Err(error)),
+    }
 }
 
 /// Programs in the library OS as a trusted application.
-fn programs(workspace: &Workspace, made: &Made, tally: &Tally) {
+fn programs(workspace: &Workspace, made: &Made, on: &str, tally: &Tally) {
     let ran = match enclave::run_all(workspace, made) {
         Ok(ran) => ran,
         Err(error) => {
-            tally.add("optee enclave", &Outcome::Failed(format!("{error:#}")), None);
+            tally.add(&format!("optee enclave{on}"), &Outcome::Failed(format!("{error:#}")), None);
             return;
         }
     };
     for one in ran {
         let outcome = one.problem.map_or(Outcome::Passed, Outcome::Failed);
-        tally.add(&format!("optee-enclave/{}", one.name), &outcome, Some(one.took));
+        tally.add(&format!("optee-enclave{on}/{}", one.name), &outcome, Some(one.took));
     }
 }
 
@@ -46,7 +59,7 @@ fn suites(workspace: &Workspace, made: &Made, full: bool, tally: &Tally) {
     let upstream = if full { Suite::Regression } else { Suite::Quick };
     let own = Suite::Strongroom(Vec::new());
     let mut images = vec![made.clone()];
-    if full && let Ok(stock) = Made::of(workspace, crate::optee::Configuration::Stock, false) {
+    if full && let Ok(stock) = Made::of(workspace, Configuration::Stock, false) {
         images.push(stock);
     }
     for (made, suite) in images.iter().flat_map(|made| [(made, &own), (made, &upstream)]) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Test cases in the manner of upstream's xtest: numbered, with sub-cases, in OP-TEE's normal
-//! world, against TAs that Debian's optee-test ships and against OP-TEE's own.
+//! world, against TAs that Debian's optee-test ships, OP-TEE's own, and a packed program.
 //!
 //! What it prints is read by the same parser as xtest's output.
 #![forbid(unsafe_code)]
@@ -8,6 +8,7 @@
 
 mod cases;
 mod child;
+mod liar;
 mod suite;
 mod ta;
 

@@ -17,6 +17,13 @@ pub(crate) const OS_TEST_LIBRARY_PANIC: u32 = 15;
 pub(crate) const OS_TEST_NULL_MEMORY: u32 = 19;
 pub(crate) const OS_TEST_CLIENT_IDENTITY: u32 = 20;
 
+/// A program packed by `strongroom pack-ta`, `talk/talk.c`, with its root image. The harness puts both
+/// there.
+pub(crate) const TALK: Uuid = Uuid::from_u128(0xe4d1c9b2_6a57_4f0e_8c3b_7d5f2a914b60);
+pub(crate) const TALK_IMAGE: &str = "/root/talk.image";
+/// Its only command.
+pub(crate) const TALK_TURN: u32 = 0;
+
 /// Cryptography.
 pub(crate) const CRYPT: Uuid = Uuid::from_u128(0xcb3e5ba0_adf1_11e0_998b_0002a5d5c51b);
 pub(crate) const CRYPT_SHA256: u32 = 2;

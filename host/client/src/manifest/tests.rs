@@ -123,7 +123,7 @@ fn errors_say_where_and_what_is_allowed() {
         (with("environment = { A = \"\\u0000\" }"), 3, 21, "a zero byte"),
         (with("[image]\nowner = \"me\""), 4, 9, "expected `keep` or `root`"),
         (with("[resources]\nmemory = \"1T\""), 4, 10, "K, M or G"),
-        (with("[resources]\nmemory = \"1K\""), 4, 10, "from 16M to 16384G"),
+        (with("[resources]\nmemory = \"1K\""), 4, 10, "from 4M to 16384G"),
         (with("[grant]\nuntrusted-plaintext-connect = [\"a:1\", \"b\"]"), 4, 39, "HOST:PORT"),
         (with("[grant]\nuntrusted-plaintext-listen = [\"localhost:1\"]"), 4, 31, "numeric"),
         (with("[grant]\nconnect = []"), 4, 1, "`untrusted-plaintext-connect`"),

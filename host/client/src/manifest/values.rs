@@ -5,8 +5,8 @@ use super::DirectoryGrant;
 use crate::session::{ConnectAccess, ListenAccess};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Least memory that a kernel and a small program start in.
-const MEMORY_MIN: u64 = 16 << 20;
+/// Least memory that a small program starts in, static and beside its kernel.
+const MEMORY_MIN: u64 = 4 << 20;
 /// Most memory: far over any machine, far under where sums overflow.
 const MEMORY_MAX: u64 = 1 << 44;
 
@@ -18,7 +18,7 @@ const MEMORY_MAX: u64 = 1 << 44;
 pub fn parse_memory(text: &str) -> Result<u64, String> {
     let allowed = || {
         format!(
-            "`{text}` is no memory size; allowed are a whole number and K, M or G, from 16M to 16384G"
+            "`{text}` is no memory size; allowed are a whole number and K, M or G, from 4M to 16384G"
         )
     };
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());

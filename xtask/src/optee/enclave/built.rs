@@ -46,10 +46,7 @@ impl Built {
     /// Builds them for an image: its dev kit is linked into the library OS.
     pub(crate) fn make(workspace: &Workspace, made: &Made) -> Result<Self> {
         let library_os = library_os(workspace, made)?;
-        let flags = format!(
-            "-Lnative={} -Clink-arg=-Wl,--allow-shlib-undefined -Cstrip=symbols",
-            made.client().join("lib").display()
-        );
+        let flags = programs::client_flags(made);
         let runner = programs::build(workspace, LAUNCHER, LAUNCHER, &flags)?;
         let step = Step::start("build launcher");
         let mut command = cargo(workspace);

@@ -66,7 +66,7 @@ const PROGRAMS: &str = "usr/bin";
 const SCRIPTS: &str = "xtest/enclave";
 
 /// Makes the root, or finds it made.
-pub(super) fn make(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
     let cache = Cache::of(workspace)?;
     let scripts = workspace.root.join(SCRIPTS);
     let std = programs::build(workspace, STD.0, STD.0, STD_FLAGS)?;
@@ -144,7 +144,8 @@ fn add(file: &Path, root: &Path) -> Result<()> {
     compile(file, &root.join(PROGRAMS).join(program), PLAIN)
 }
 
-fn compile(file: &Path, program: &Path, link: &[&str]) -> Result<()> {
+/// Compiles one C file for the normal world's processor.
+pub(super) fn compile(file: &Path, program: &Path, link: &[&str]) -> Result<()> {
     let mut command = Command::new(COMPILER);
     process::run_quietly(command.args(FLAGS).args(link).arg("-o").arg(program).arg(file))?;
     Ok(())

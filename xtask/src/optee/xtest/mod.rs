@@ -21,6 +21,7 @@ use strongroom_optee_qemu::{Command, Input, Size, Status};
 use self::{collect::Collector, parse::Report};
 use super::{
     Configuration,
+    enclave::Beside,
     image::{Made, warn_without_big},
     parts::{Parts, explained},
     programs,
@@ -179,7 +180,12 @@ impl Suite {
             }
         };
         let words = [vec![OsString::from(program)], arguments].concat();
-        run_suite(&machine, made, &words, verbose)
+        let beside = Beside::make(workspace, made)?;
+        machine.files.extend(beside.files);
+        let mut run = run_suite(&machine, made, &words, verbose)?;
+        let count = beside.applications;
+        run.image += &format!(", with {count} applications of Strongroom's installed");
+        Ok(run)
     }
 
     fn limit(&self) -> Duration {
@@ -193,7 +199,7 @@ impl Suite {
 
 /// Builds this project's suite: where it lies in the machine, and here.
 pub(crate) fn own_program(workspace: &Workspace, made: &Made) -> Result<(PathBuf, PathBuf)> {
-    let flags = format!("-Lnative={}", made.client().join("lib").display());
+    let flags = programs::client_flags(made);
     let built = programs::build(workspace, OWN_PROGRAM, OWN_PROGRAM, &flags)?;
     Ok((Path::new("usr/bin").join(OWN_PROGRAM), built))
 }

@@ -8,6 +8,7 @@ mod faults;
 mod limits;
 mod parameters;
 mod power;
+mod ring;
 mod sessions;
 mod storage;
 
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         limits::CASES,
         attestation::CASES,
         power::CASES,
+        ring::CASES,
     ]
     .concat()
 }
