@@ -22,7 +22,7 @@ use strongroom_wire::boot::Record;
 
 /// Names of the library OS beside this executable, and in a build's folder beside it.
 const LIBRARY_OS_PLACES: [&str; 2] =
-    ["strongroom-optee", "../aarch64-unknown-linux-gnu/release/strongroom-optee"];
+    ["strongroom-optee", "../aarch64-unknown-none-softfloat/release/strongroom-optee"];
 
 /// Pack a program into an OP-TEE trusted application.
 ///

@@ -6,7 +6,11 @@
 
 mod built;
 mod cases;
+mod cost;
 mod root;
+
+pub(crate) use built::library_os_cargo;
+pub(crate) use cost::cost;
 
 use std::{
     path::{Path, PathBuf},

@@ -2,7 +2,7 @@
 //! What OP-TEE calls.
 #![allow(unsafe_code, reason = "the entry points that OP-TEE calls are exported symbols")]
 
-use crate::machine::{self, StartError, clock};
+use crate::machine::{self, StartError, clock, context};
 use optee_utee::prelude::*;
 use optee_utee::{ErrorKind, Result};
 use spin::Mutex;
@@ -52,7 +52,9 @@ fn invoke_command(command: u32, parameters: &mut Buffer<'_>) -> Result<()> {
     let pump = pump.as_mut().ok_or(ErrorKind::BadState)?;
     clock::touch();
     let mut buffer = NormalWorld(&mut parameters.0);
-    match pump.turn(&mut buffer, &clock::now_ns) {
+    let taken = pump.turn(&mut buffer, &clock::now_ns);
+    context::give_back_vectors();
+    match taken {
         Ok(_) => {
             let length = parameters.0.buffer_len();
             parameters.0.set_updated_size(length)

@@ -65,6 +65,14 @@ pub(super) struct Packed {
 }
 
 impl Case {
+    /// A program that no table has.
+    pub(super) fn of(name: &str, command: &[&str]) -> Self {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        let (input, errors) = (String::new(), String::new());
+        let name = name.to_owned();
+        Self { name, command, input, output: None, errors, status: 0, memory: default_memory() }
+    }
+
     /// Packs it into files below `work`.
     pub(super) fn pack(
         &self,

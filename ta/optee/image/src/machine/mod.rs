@@ -11,7 +11,7 @@
 #![allow(unsafe_code, reason = "this is the code that reaches memory by address")]
 
 pub(crate) mod clock;
-mod context;
+pub(crate) mod context;
 mod entropy;
 mod memory;
 mod package;
