@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// Show what each program prints
     #[arg(long, short)]
     verbose: bool,
+    /// Also run what takes long
+    #[arg(long)]
+    full: bool,
     /// Run only cases with this in their name
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
@@ -67,28 +70,30 @@ pub(crate) struct Ran {
 pub(crate) fn enclave(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let made = options.parts.image(workspace)?;
     let machine = options.parts.options(workspace, &made, LIMIT)?;
-    let ran = run_on(workspace, &made, machine, &options.filters, options.verbose)?;
+    let ran = run_on(workspace, &made, machine, options)?;
     let failed = ran.iter().filter(|ran| ran.problem.is_some()).count();
     println!("{} passed, {failed} failed", ran.len() - failed);
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs the cases on a machine as it is made.
-pub(crate) fn run_all(workspace: &Workspace, made: &Made) -> Result<Vec<Ran>> {
-    let machine = Parts::default().options(workspace, made, LIMIT)?;
-    run_on(workspace, made, machine, &[], false)
+pub(crate) fn run_all(workspace: &Workspace, made: &Made, full: bool) -> Result<Vec<Ran>> {
+    let parts = Parts::default();
+    let machine = parts.options(workspace, made, LIMIT)?;
+    run_on(workspace, made, machine, &Options { parts, verbose: false, full, filters: Vec::new() })
 }
 
 fn run_on(
     workspace: &Workspace,
     made: &Made,
     mut machine: strongroom_optee_qemu::Options,
-    filters: &[String],
-    verbose: bool,
+    options: &Options,
 ) -> Result<Vec<Ran>> {
     let mut cases = cases::read(workspace)?;
     cases.retain(|case| {
-        filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()))
+        let named = |filter: &String| case.name.contains(filter.as_str());
+        let wanted = options.full || !case.full;
+        if options.filters.is_empty() { wanted } else { options.filters.iter().any(named) }
     });
     if cases.is_empty() {
         bail!("no case has such a name");
@@ -113,7 +118,7 @@ fn run_on(
     let mut booted = boot(&machine).map_err(explained)?;
     let mut ran = Vec::new();
     for (case, packed) in cases.iter().zip(&packed) {
-        let one = run_case(&mut booted, case, packed, verbose)?;
+        let one = run_case(&mut booted, case, packed, options.verbose)?;
         match &one.problem {
             None => println!("ok    {} ({})", one.name, seconds(one.took)),
             Some(problem) => println!("FAIL  {}: {problem}", one.name),

@@ -24,12 +24,12 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     harness::run_all(workspace, &made, tally);
     tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
     suites(workspace, &made, full, tally);
-    programs(workspace, &made, tally);
+    programs(workspace, &made, full, tally);
 }
 
 /// Programs in the library OS as a trusted application.
-fn programs(workspace: &Workspace, made: &Made, tally: &Tally) {
-    let ran = match enclave::run_all(workspace, made) {
+fn programs(workspace: &Workspace, made: &Made, full: bool, tally: &Tally) {
+    let ran = match enclave::run_all(workspace, made, full) {
         Ok(ran) => ran,
         Err(error) => {
             tally.add("optee enclave", &Outcome::Failed(format!("{error:#}")), None);

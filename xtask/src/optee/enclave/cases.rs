@@ -39,6 +39,9 @@ pub(super) struct Case {
     errors: String,
     #[serde(default)]
     status: u8,
+    /// Whether it takes so long that only whole runs have it.
+    #[serde(default)]
+    pub(super) full: bool,
     /// Memory that is asked for.
     #[serde(default = "default_memory")]
     memory: String,
@@ -70,7 +73,8 @@ impl Case {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         let (input, errors) = (String::new(), String::new());
         let name = name.to_owned();
-        Self { name, command, input, output: None, errors, status: 0, memory: default_memory() }
+        let memory = default_memory();
+        Self { name, command, input, output: None, errors, status: 0, full: false, memory }
     }
 
     /// Packs it into files below `work`.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! The machine: everything that touches memory by address, or changes what the processor runs.
 //!
-//! [`package`] finds what was packed; [`memory`] is the memory that program and page cache share;
-//! [`space`] the one address space; [`context`] enters the program and comes back; [`clock`] and
-//! [`entropy`] ask OP-TEE. One thread runs, and nothing interrupts it but OP-TEE, unseen.
+//! [`package`] finds what was packed; [`memory`] is the memory that program and page cache share,
+//! [`heap`] the kernel's own; [`space`] the one address space; [`context`] enters the program and
+//! comes back; [`clock`] and [`entropy`] ask OP-TEE. One thread runs, and nothing interrupts it but OP-TEE, unseen.
 #![allow(
     clippy::as_conversions,
     reason = "usize and u64 are the same here, and addresses become pointers in this module only"
@@ -13,6 +13,7 @@
 pub(crate) mod clock;
 pub(crate) mod context;
 mod entropy;
+mod heap;
 mod memory;
 mod package;
 mod space;
@@ -80,6 +81,10 @@ impl Machine for TrustedApplication {
 
     fn placed(&self) -> Option<&[PlacedObject]> {
         Some(&self.placed)
+    }
+
+    fn is_heap_short(&self) -> bool {
+        heap::is_short()
     }
 
     fn signal_return(&self) -> Option<usize> {
