@@ -7,10 +7,15 @@
 mod built;
 mod cases;
 mod cost;
+mod document;
+mod programs;
 mod root;
+mod spinner;
 
 pub(crate) use built::library_os_cargo;
 pub(crate) use cost::cost;
+pub(crate) use document::{Extent, check as check_programs, check_names, write as write_programs};
+pub(crate) use spinner::spinners;
 
 use std::{
     path::{Path, PathBuf},

@@ -34,7 +34,8 @@ use crate::{
     workspace::Workspace,
 };
 use case::{Case, read_cases};
-use program::{Kind, Program, read_table};
+pub(crate) use program::{Kind, Program, read_table};
+pub(crate) use programs::case_names;
 use tally::{Outcome, Tally};
 
 /// What to test.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::tally::{Outcome, Tally};
 use crate::{
-    optee::{Made, Suite, enclave},
+    optee::{Made, Suite, enclave, enclave::Extent},
     workspace::Workspace,
 };
 
@@ -25,6 +25,9 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
     suites(workspace, &made, full, tally);
     programs(workspace, &made, full, tally);
+    tally.check("optee/programs-that-never-end", || enclave::spinners(workspace, &made));
+    let extent = if full { Extent::Full } else { Extent::Quick };
+    tally.check("optee/programs", || enclave::check_programs(workspace, &made, extent));
 }
 
 /// Programs in the library OS as a trusted application.

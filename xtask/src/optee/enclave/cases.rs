@@ -69,11 +69,11 @@ pub(super) struct Packed {
 
 impl Case {
     /// A program that no table has.
-    pub(super) fn of(name: &str, command: &[&str]) -> Self {
+    pub(super) fn of(name: &str, command: &[&str], memory: &str) -> Self {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         let (input, errors) = (String::new(), String::new());
         let name = name.to_owned();
-        let memory = default_memory();
+        let memory = memory.to_owned();
         Self { name, command, input, output: None, errors, status: 0, full: false, memory }
     }
 

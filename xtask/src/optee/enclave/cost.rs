@@ -75,7 +75,7 @@ pub(crate) fn cost(workspace: &Workspace) -> Result<String> {
     let built = Built::make(workspace, &made)?;
     let root = root::make(workspace)?;
     let work = tempfile::tempdir_in(&workspace.target)?;
-    let case = Case::of("cost", &["cost", &COUNT.to_string()]);
+    let case = Case::of("cost", &["cost", &COUNT.to_string()], "16M");
     let packed = case.pack(&built, &made.dev_kit(), &root, work.path())?;
     machine.files.push((RUNNER.into(), built.runner));
     machine.files.push((IMAGE.into(), packed.image));

@@ -18,6 +18,7 @@ use crate::{
     },
     process,
     progress::Step,
+    test::{Kind, Program, read_table},
     workspace::Workspace,
 };
 
@@ -32,6 +33,9 @@ const MERGED: &[&str] = &["bin", "lib", "sbin"];
 const FOLDERS: &[&str] = &["dev", "etc", "proc", "root", "tmp"];
 /// Our own programs, linked position-independent and static.
 const FLAGS: &[&str] = &["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-pthread", "-static-pie"];
+const COMPILER: &str = "aarch64-linux-gnu-gcc";
+/// Sources of the asserting programs.
+const PROGRAMS: &str = "xtest/programs";
 /// Files that go into the root.
 const SCRIPTS: &str = "xtest/enclave";
 
@@ -41,9 +45,11 @@ pub(super) fn make(workspace: &Workspace) -> Result<PathBuf> {
     let _one_at_a_time = cache.lock()?;
     let scripts = workspace.root.join(SCRIPTS);
     let mut recipe = format!("1 {STABLE} {PACKAGES:?} {DROPPED:?} {FLAGS:?}").into_bytes();
-    for file in files(&scripts)? {
+    let programs = workspace.root.join(PROGRAMS);
+    for file in files(&scripts)?.into_iter().chain(files(&programs)?) {
         recipe.extend(fs::read(&file)?);
     }
+    recipe.extend(fs::read(programs.join("programs.toml"))?);
     let folder = cache.folder().join(format!("enclave-root-{}", digest(&recipe)));
     if folder.is_dir() {
         return Ok(folder);
@@ -69,6 +75,10 @@ pub(super) fn make(workspace: &Workspace) -> Result<PathBuf> {
     for file in files(&scripts)? {
         add(&file, &root)?;
     }
+    for program in read_table(workspace)?.iter().filter(|program| program.kind == Kind::Cases) {
+        step.note(&program.name);
+        add_program(program, &programs, &root)?;
+    }
     fs::rename(&root, &folder).context("keep the root")?;
     step.finish("made");
     Ok(folder)
@@ -81,15 +91,27 @@ fn add(file: &Path, root: &Path) -> Result<()> {
         fs::copy(file, root.join("root").join(name))?;
         return Ok(());
     }
-    let mut command = Command::new("aarch64-linux-gnu-gcc");
+    let mut command = Command::new(COMPILER);
     let program = root.join("usr/bin").join(file.file_stem().context("a file has a name")?);
     process::run_quietly(command.args(FLAGS).arg("-o").arg(program).arg(file))?;
     Ok(())
 }
 
+/// One of the asserting programs, of the same sources as for other platforms.
+fn add_program(program: &Program, sources: &Path, root: &Path) -> Result<()> {
+    let path = program.path_inside();
+    let output = root.join(path.strip_prefix("/").unwrap_or(&path));
+    fs::create_dir_all(output.parent().context("a program lies in a folder")?)?;
+    let mut command = Command::new(COMPILER);
+    command.current_dir(sources).args(&program.flags).args(program.position_independent_flag());
+    command.args(&program.sources).arg("-Wl,--build-id=none").arg("-o").arg(output);
+    process::run_quietly(&mut command).map(|_| ())
+}
+
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.is_file());
     files.retain(|file| file.extension().is_none_or(|extension| extension != "toml"));
     files.sort();
     Ok(files)
