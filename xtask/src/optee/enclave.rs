@@ -14,7 +14,7 @@ mod spinner;
 
 pub(crate) use built::library_os_cargo;
 pub(crate) use cost::cost;
-pub(crate) use document::{Extent, check as check_programs, check_names, write as write_programs};
+pub(crate) use document::{QUICK, check as check_programs, check_names, write as write_programs};
 pub(crate) use spinner::spinners;
 
 use std::{

@@ -85,7 +85,7 @@ pub(crate) enum Task {
         /// Write nothing: fail where the document is not true
         #[arg(long)]
         check: bool,
-        /// Run only the programs of these names, and leave the others as they are in the document
+        /// Only the programs of these names; the others stay as they are in the document
         #[arg(value_name = "PROGRAM")]
         names: Vec<String>,
     },
@@ -110,7 +110,7 @@ pub(crate) fn perform(workspace: &Workspace, task: Task) -> Result<ExitCode> {
         Task::Programs { check, names } => {
             let made = Made::of(workspace, Configuration::Big, false)?;
             if check {
-                enclave::check_programs(workspace, &made, enclave::Extent::Full)?;
+                enclave::check_programs(workspace, &made, &names)?;
             } else {
                 enclave::write_programs(workspace, &made, &names)?;
             }

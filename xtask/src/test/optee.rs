@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::tally::{Outcome, Tally};
 use crate::{
-    optee::{Made, Suite, enclave, enclave::Extent},
+    optee::{Made, Suite, enclave, enclave::QUICK},
     workspace::Workspace,
 };
 
@@ -26,8 +26,8 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     suites(workspace, &made, full, tally);
     programs(workspace, &made, full, tally);
     tally.check("optee/programs-that-never-end", || enclave::spinners(workspace, &made));
-    let extent = if full { Extent::Full } else { Extent::Quick };
-    tally.check("optee/programs", || enclave::check_programs(workspace, &made, extent));
+    let names = if full { &[] } else { QUICK };
+    tally.check("optee/programs", || enclave::check_programs(workspace, &made, names));
 }
 
 /// Programs in the library OS as a trusted application.

@@ -10,7 +10,7 @@ use crate::{optee::image::Made, workspace::Workspace};
 
 const DOCUMENT: &str = "docs/programs.md";
 /// Programs that are checked in a short run: few of their cases end the session.
-const QUICK: &[&str] = &["thread", "file", "time"];
+pub(crate) const QUICK: &[&str] = &["thread", "file", "time"];
 /// The table's mark for a case that passes.
 const PASSES: &str = "yes";
 
@@ -26,18 +26,9 @@ often that is `fork`; or that nothing protects memory there: program and library
 fault cannot be told to the program. Cases of what x86_64 alone has are not listed.
 ";
 
-/// What is to be done with the results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// A few programs.
-    Quick,
-    /// All of them.
-    Full,
-}
-
 /// Runs programs, those of these names or all, and writes the document.
 pub(crate) fn write(workspace: &Workspace, made: &Made, names: &[String]) -> Result<()> {
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let wanted = |name: &str| is_wanted(names, name);
     let mut results = run_programs(workspace, made, &wanted)?;
     if !names.is_empty() {
         let others = read(workspace)?.into_iter().filter(|(program, _)| !wanted(program));
@@ -48,11 +39,15 @@ pub(crate) fn write(workspace: &Workspace, made: &Made, names: &[String]) -> Res
     fs::write(&path, report(&results)).with_context(|| format!("write {}", path.display()))
 }
 
-/// Runs programs and compares what passes with the document.
-pub(crate) fn check(workspace: &Workspace, made: &Made, extent: Extent) -> Result<()> {
+/// An empty list wants all.
+fn is_wanted(names: &[impl AsRef<str>], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|wanted| wanted.as_ref() == name)
+}
+
+/// Runs programs, those of these names or all, and compares what passes with the document.
+pub(crate) fn check(workspace: &Workspace, made: &Made, names: &[impl AsRef<str>]) -> Result<()> {
     let written = read(workspace)?;
-    let wanted = |name: &str| extent == Extent::Full || QUICK.contains(&name);
-    let results = run_programs(workspace, made, &wanted)?;
+    let results = run_programs(workspace, made, &|name| is_wanted(names, name))?;
     let mut wrong = Vec::new();
     for (program, cases) in &results {
         let known = written.get(program).map(Vec::as_slice).unwrap_or_default();
