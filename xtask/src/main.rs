@@ -71,7 +71,13 @@ enum Task {
         verbose: bool,
     },
     /// Count instructions of system calls in the payload and in a Debian kernel
-    Bench(Setup),
+    Bench {
+        /// In which machine: the SNP payload's, or OP-TEE's
+        #[arg(long, value_enum, default_value_t)]
+        tee: bench::Tee,
+        #[command(flatten)]
+        setup: Setup,
+    },
     /// OP-TEE in QEMU-ARMv8: build its images, run commands and its test suites
     #[command(subcommand)]
     Optee(optee::Task),
@@ -122,7 +128,7 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
         Task::Oracle { options, verbose } => {
             return Ok(code(test::check_oracle(&workspace, &options, verbose)?));
         }
-        Task::Bench(Setup { no_install }) => bench::bench(&workspace, no_install)?,
+        Task::Bench { tee, setup } => bench::bench(&workspace, tee, setup.no_install)?,
         Task::Optee(task) => return optee::perform(&workspace, task),
     }
     Ok(ExitCode::SUCCESS)

@@ -17,6 +17,10 @@ pub(crate) const PAYLOAD_TARGET: &str = "x86_64-unknown-none";
 /// The target that proves the core is not tied to one machine.
 pub(crate) const ARM_TARGET: &str = "aarch64-unknown-linux-gnu";
 
+/// The trusted application's target. Its code leaves the floating-point registers alone: they are
+/// the program's, and a system call need not save them.
+pub(crate) const APPLICATION_TARGET: &str = "aarch64-unknown-none-softfloat";
+
 /// The library's source as `rust-web-src` installs it.
 const DEBIAN_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/core/Cargo.toml";
 

@@ -229,11 +229,15 @@ EFAULT_CASE(ioctl_tiocgwinsz, WRITTEN | OR_NULL, syscall(SYS_ioctl, terminal(), 
 
 EFAULT_CASE(pipe2, WRITTEN | OR_NULL, syscall(SYS_pipe2, p, 0))
 EFAULT_CASE(socketpair, WRITTEN | OR_NULL, syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, p))
+#ifdef SYS_poll // Not on every processor.
 EFAULT_CASE(poll, WRITTEN | OR_NULL, syscall(SYS_poll, p, 1, 0))
+#endif
 EFAULT_CASE(ppoll_time, READ, syscall(SYS_ppoll, NULL, 0, p, NULL, 8))
 EFAULT_CASE(ppoll_mask, READ, syscall(SYS_ppoll, NULL, 0, &(struct timespec){0, 0}, p, 8))
+#ifdef SYS_select
 EFAULT_CASE(select_set, WRITTEN, syscall(SYS_select, 64, p, NULL, NULL, (&(struct timeval){0, 0})))
 EFAULT_CASE(select_time, READ, syscall(SYS_select, 0, NULL, NULL, NULL, p))
+#endif
 EFAULT_CASE(pselect6_time, READ, syscall(SYS_pselect6, 0, NULL, NULL, NULL, p, NULL))
 EFAULT_CASE(epoll_ctl, OR_NULL, syscall(SYS_epoll_ctl, epoll(), EPOLL_CTL_ADD, pipe_end(0), p))
 EFAULT_CASE(epoll_wait, WRITTEN | OR_NULL, syscall(SYS_epoll_pwait, epoll(), p, 4, 0, NULL, 8))

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -46,6 +47,10 @@ static int report_fd = STDOUT_FILENO;
 /// What comes before a report: "FAIL name: " where no runner adds it.
 static char report_prefix[128];
 
+/// Where a failed expectation goes on, when cases run one after the other in one process.
+static sigjmp_buf next_case;
+static bool one_process;
+
 void check_register_case(const char *name, void (*run)(void))
 {
     if (case_count == CASES_MAX) {
@@ -83,6 +88,9 @@ void check_fail(const char *file, int line, const char *format, ...)
     text[length++] = '\n';
     ssize_t written = write(report_fd, text, (size_t)length);
     (void)written;
+    if (one_process && gettid() == getpid()) {
+        siglongjmp(next_case, 1);
+    }
     _exit(EXIT_FAILED_EXPECTATION);
 }
 
@@ -389,6 +397,39 @@ static bool run_inline(size_t index)
     return true;
 }
 
+/* Whoever starts the tests may ignore signals: a shell does so for what it runs in the background. */
+static void take_default_signals(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        signal(number, SIG_DFL);
+    }
+}
+
+/// What is printed leaves the machine now, should it die in what follows: a machine that carries
+/// messages when nothing runs has to be idle for that.
+static void hand_over(void)
+{
+    fflush(stdout);
+    check_sleep_ms(1);
+}
+
+/// Where there is no `fork`: all cases in this process, those that fail among them. They may leave
+/// descriptors, signal handlers and memory behind for those that follow.
+static bool run_in_this_process(size_t index)
+{
+    printf("begin %s\n", cases[index].name);
+    hand_over();
+    take_default_signals();
+    umask(022);
+    bool passed = false;
+    if (sigsetjmp(next_case, 1) == 0) {
+        alarm(CASE_SECONDS_MAX);
+        passed = run_inline(index);
+    }
+    alarm(0);
+    return passed;
+}
+
 static bool is_wanted(const char *name, int filter_count, char **filters)
 {
     for (int i = 0; i < filter_count; i++) {
@@ -412,8 +453,53 @@ static int run_helper(int argc, char **argv)
 
 static int usage(const char *program)
 {
-    fprintf(stderr, "usage: %s [--no-fork] [--list] [PART-OF-NAME]...\n", program);
+    fprintf(stderr, "usage: %s [--no-fork | --one-process] [--list] [PART-OF-NAME]...\n", program);
     return 2;
+}
+
+/// A case that is left out: it would never end.
+static char left_out[128];
+
+/// Which cases standard input asks for, a line each: "not NAME" for all but one, "after NAME" for those
+/// behind one, "only NAME"; else all.
+static void chosen_cases(size_t *first, size_t *end)
+{
+    char line[128];
+    char name[128];
+    while (fgets(line, sizeof line, stdin)) {
+        bool only = sscanf(line, "only %127s", name) == 1;
+        bool after = sscanf(line, "after %127s", name) == 1;
+        sscanf(line, "not %127s", left_out);
+        for (size_t i = 0; (only || after) && i < case_count; i++) {
+            if (strcmp(cases[i].name, name) == 0) {
+                *first = only ? i : i + 1;
+                *end = only ? i + 1 : case_count;
+            }
+        }
+    }
+}
+
+/// Runs the cases that standard input asks for; true if none failed.
+static bool run_one_process(void)
+{
+    size_t first = 0;
+    size_t end = case_count;
+    unsigned passed = 0;
+    unsigned failed = 0;
+    one_process = true;
+    chosen_cases(&first, &end);
+    for (size_t i = first; i < end; i++) {
+        if (strcmp(cases[i].name, left_out) == 0) {
+            continue;
+        }
+        if (run_in_this_process(i)) {
+            passed++;
+        } else {
+            failed++;
+        }
+    }
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed == 0;
 }
 
 /// Runs or lists the wanted cases; true if none failed.
@@ -439,14 +525,6 @@ static bool run_all(bool forked, bool list, int filter_count, char **filters)
     return failed == 0;
 }
 
-/* Whoever starts the tests may ignore signals: a shell does so for what it runs in the background. */
-static void take_default_signals(void)
-{
-    for (int number = 1; number < NSIG; number++) {
-        signal(number, SIG_DFL);
-    }
-}
-
 int main(int argc, char **argv)
 {
     bool forked = true;
@@ -459,6 +537,8 @@ int main(int argc, char **argv)
     for (; first < argc && argv[first][0] == '-'; first++) {
         if (strcmp(argv[first], "--no-fork") == 0) {
             forked = false;
+        } else if (strcmp(argv[first], "--one-process") == 0) {
+            return run_one_process() ? 0 : 1;
         } else if (strcmp(argv[first], "--list") == 0) {
             list = true;
         } else {

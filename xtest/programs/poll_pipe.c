@@ -187,8 +187,10 @@ CASE(poll_marks_bad_and_skips_negative_descriptors)
     EXPECT_EQ(pollers[0].revents, POLLNVAL);
     EXPECT_EQ(pollers[1].revents, 0);
     EXPECT_EQ(pollers[2].revents, POLLIN | POLLOUT);
+#ifdef SYS_poll // Not on every processor.
     EXPECT_ERRNO(syscall(SYS_poll, (void *)8, 1, 0), EFAULT);
     EXPECT_ERRNO(syscall(SYS_poll, pollers, 0x7fffffff, 0), EINVAL);
+#endif
 }
 
 CASE(poll_waits_its_time_and_not_forever)
@@ -311,5 +313,7 @@ CASE(select_refuses_bad_arguments)
     EXPECT_ERRNO(select(151, &readers, NULL, NULL, NULL), EBADF);
     EXPECT_ERRNO(select(-1, NULL, NULL, NULL, NULL), EINVAL);
     EXPECT_ERRNO(select(0, NULL, NULL, NULL, &bad), EINVAL);
+#ifdef SYS_select
     EXPECT_ERRNO(syscall(SYS_select, 5, (void *)8, NULL, NULL, NULL), EFAULT);
+#endif
 }

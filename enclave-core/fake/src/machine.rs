@@ -70,6 +70,7 @@ pub struct Machine {
     now_ns: AtomicU64,
     entropy: Mutex<Numbers>,
     entropy_fails: AtomicBool,
+    heap_is_short: AtomicBool,
     maps_left: AtomicU64,
     flat_given: AtomicBool,
     ticks: Mutex<Ticks>,
@@ -106,6 +107,7 @@ impl Machine {
             now_ns: AtomicU64::new(1_000_000),
             entropy: Mutex::new(Numbers::new(!configuration.seed)),
             entropy_fails: AtomicBool::new(false),
+            heap_is_short: AtomicBool::new(false),
             maps_left: AtomicU64::new(u64::MAX),
             flat_given: AtomicBool::new(false),
             ticks: Mutex::new(Ticks { numbers, operations: 0, next }),
@@ -174,6 +176,11 @@ impl Machine {
     /// Makes the source of entropy fail, or work again.
     pub fn fail_entropy(&self, fails: bool) {
         self.entropy_fails.store(fails, Ordering::Relaxed);
+    }
+
+    /// Makes the kernel's own memory short, or long enough again.
+    pub fn make_heap_short(&self, short: bool) {
+        self.heap_is_short.store(short, Ordering::Relaxed);
     }
 
     /// Makes page tables run out after so many more pages were mapped.
@@ -292,6 +299,10 @@ impl SouthMachine for Machine {
 
     fn placed(&self) -> Option<&[PlacedObject]> {
         self.placed.get().map(Vec::as_slice)
+    }
+
+    fn is_heap_short(&self) -> bool {
+        self.heap_is_short.load(Ordering::Relaxed)
     }
 
     fn security_processor(&self) -> Option<&dyn SecurityProcessor> {

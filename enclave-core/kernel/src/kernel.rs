@@ -249,6 +249,11 @@ impl Kernel {
         self.machine.allocate().ok_or(Errno::ENOMEM)
     }
 
+    /// `ENOMEM` while the kernel's own memory is short: for what takes more of it, and keeps it.
+    pub(crate) fn check_heap(&self) -> Result<(), Errno> {
+        if self.machine.is_heap_short() { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
     /// The tick, or a sign from the host: the run returns to the platform soon.
     pub(crate) fn interrupt(&self) {
         let counts = self.machine.counts();

@@ -137,8 +137,28 @@ pub(crate) fn answer_at_once(
     QUICK.get(number).copied().flatten()?(quick, registers)
 }
 
+static MAKES: [bool; NUMBER_END] = makers_index();
+
+const fn makers_index() -> [bool; NUMBER_END] {
+    let mut makes = [false; NUMBER_END];
+    let mut rest = calls::MAKERS;
+    while let [call, others @ ..] = rest {
+        if let Some(number) = arch::number_of(*call) {
+            let (_, tail) = makes.split_at_mut(number as usize);
+            if let [slot, ..] = tail {
+                *slot = true;
+            }
+        }
+        rest = others;
+    }
+    makes
+}
+
 /// Serves the call whose number and arguments are in `call`.
 pub(crate) fn dispatch(number: usize, call: &mut Call<'_>) -> SysResult {
+    if MAKES.get(number) == Some(&true) {
+        call.kernel.check_heap()?;
+    }
     match HANDLERS.get(number) {
         Some(handler) => handler(call),
         None => Err(Errno::ENOSYS.into()),

@@ -392,3 +392,32 @@ fn nothing_leaks_when_children_come_and_go() {
     });
     assert_eq!(system.run().ending, Ending::Exit(0));
 }
+
+#[test]
+fn while_the_kernels_own_memory_is_short_nothing_is_made_and_all_else_works() {
+    both(|guest| {
+        let (reader, writer) = guest.pipe(0).unwrap();
+        guest.write(writer, b"in time").unwrap();
+        let file = guest.open("/tmp/file", OPEN_CREATE | OPEN_READ_WRITE).unwrap();
+        guest.write(file, b"a file's bytes are in frames").unwrap();
+        let page = guest.allocate(PAGE).unwrap();
+        guest.machine().make_heap_short(true);
+        let short = Err(Errno::ENOMEM);
+        assert_eq!(guest.open("/tmp/file", OPEN_READ).map(|_| 0), short);
+        assert_eq!(guest.pipe(0).map(|_| 0), short);
+        assert_eq!(guest.allocate(PAGE).map(|_| 0), short);
+        assert_eq!(guest.try_call(Sysno::Socket, [1, 1, 0]), short);
+        assert_eq!(guest.try_call(Sysno::Clone3, [0, 0]), short);
+        assert_eq!(guest.write(writer, &[b'x'; PAGE]), short, "a pipe keeps what it is given");
+        guest.say("no memory is left");
+        assert_eq!(guest.write(file, b"more"), Ok(4));
+        assert_eq!(guest.read(reader, 99).unwrap(), b"in time");
+        assert_eq!(guest.try_call(Sysno::Munmap, [page, PAGE]), Ok(0));
+        assert_eq!(guest.close(file), Ok(0));
+        guest.machine().make_heap_short(false);
+        let file = guest.open("/tmp/file", OPEN_READ).unwrap();
+        assert_eq!(guest.read(file, 6).unwrap(), b"a file");
+        assert_eq!(guest.write(writer, &[b'x'; PAGE]), Ok(PAGE));
+        0
+    });
+}

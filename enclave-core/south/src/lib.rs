@@ -48,6 +48,13 @@ pub trait Machine: Frames + Clock + Entropy + Log + Send + Sync {
         None
     }
 
+    /// Whether the memory of kernel and platform themselves is so short that no program should be
+    /// given anything that takes more of it. What is left then has to last for what one call may
+    /// take, since the kernel cannot go on when an allocation of its own fails.
+    fn is_heap_short(&self) -> bool {
+        false
+    }
+
     /// What signs for this enclave, where the machine has it.
     fn security_processor(&self) -> Option<&dyn SecurityProcessor> {
         None

@@ -136,14 +136,28 @@ impl Turn {
 pub fn messages(area: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
     let mut messages = Vec::new();
     let mut rest = area;
-    while !rest.is_empty() {
-        let (header, behind) = rest.split_first_chunk::<HEADER_LEN>().ok_or(Malformed::Value)?;
-        let length = frame::length(*header)?;
-        let (message, behind) = behind.split_at_checked(length).ok_or(Malformed::Value)?;
+    while let Some((message, behind)) = split(rest)? {
         messages.push(message);
         rest = behind;
     }
     Ok(messages)
+}
+
+/// A message, and what is behind it.
+pub type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// The first message of an area and what is behind it; none where the area ends.
+///
+/// # Errors
+///
+/// [`Malformed`] when it is cut off, empty or too long.
+pub fn split(area: &[u8]) -> Result<Option<Split<'_>>, Malformed> {
+    if area.is_empty() {
+        return Ok(None);
+    }
+    let (header, behind) = area.split_first_chunk::<HEADER_LEN>().ok_or(Malformed::Value)?;
+    let length = frame::length(*header)?;
+    behind.split_at_checked(length).map(Some).ok_or(Malformed::Value)
 }
 
 /// Messages on their way into an area.
@@ -151,6 +165,16 @@ pub fn messages(area: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
 pub struct Outgoing(Vec<u8>);
 
 impl Outgoing {
+    /// With room for all that an area takes.
+    pub fn whole() -> Self {
+        Self(Vec::with_capacity(AREA))
+    }
+
+    /// Takes everything out, and keeps the room.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Whether any message fits.
     pub fn has_room(&self) -> bool {
         self.0.len() <= AREA - HEADER_LEN - MESSAGE_MAX

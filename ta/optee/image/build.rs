@@ -7,8 +7,8 @@ use std::env;
 
 /// The packer puts the real name in its place.
 const NO_NAME: &str = "00000000-0000-0000-0000-000000000000";
-/// Heap of the kernel. Memory of the program is apart from it.
-const HEAP: u32 = 4 << 20;
+/// What the kernel starts with; `machine::heap` adds to it. Memory of the program is apart from it.
+const HEAP: u32 = 1 << 20;
 /// Stack of the kernel.
 const STACK: u32 = 256 << 10;
 /// Errors only.

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::Built,
+    optee::{self, Configuration},
     process::{self, Finished},
     progress::Step,
     root::{Root, Set},
@@ -31,11 +32,37 @@ const COUNTING: &[&str] = &["-accel", "tcg", "-icount", "shift=0,sleep=off"];
 /// How much of its usual number of iterations the program does: instructions are slow to count.
 const SCALE: &str = "0.02";
 
+/// What is written.
+const DOCUMENT: &str = "docs/performance.md";
+
 /// A run that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// Measures both sides, prints the table and writes `docs/performance.md`.
-pub(crate) fn bench(workspace: &Workspace, no_install: bool) -> Result<()> {
+/// Where the library OS is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tee {
+    /// The SNP guest payload, beside a Debian kernel, in instructions.
+    #[default]
+    Snp,
+    /// The OP-TEE trusted application, beside plain function calls, in time.
+    Optee,
+}
+
+/// Measures, prints, and writes its part of `docs/performance.md`.
+pub(crate) fn bench(workspace: &Workspace, tee: Tee, no_install: bool) -> Result<()> {
+    match tee {
+        Tee::Snp => payload(workspace, no_install),
+        Tee::Optee => {
+            setup::setup(workspace, Wants::optee(&[Configuration::Big]), no_install)?;
+            let section = optee::enclave::cost(workspace)?;
+            println!("{section}");
+            let document = table::with_section(&read(workspace)?, &section);
+            write(workspace, &document)
+        }
+    }
+}
+
+fn payload(workspace: &Workspace, no_install: bool) -> Result<()> {
     setup::setup(workspace, Wants::BENCH, no_install)?;
     let program = compile(workspace)?;
     let small = Root::of_set(workspace, Set::Small)?;
@@ -45,9 +72,19 @@ pub(crate) fn bench(workspace: &Workspace, no_install: bool) -> Result<()> {
     let rows = table::join(&table::parse(&linux.output), &table::parse(&strongroom));
     let report = table::report(&rows, &linux.kernel, COUNTING);
     println!("{report}");
-    let document = workspace.root.join("docs/performance.md");
-    fs::create_dir_all(document.parent().context("a document lies in a folder")?)?;
-    fs::write(&document, report).with_context(|| format!("write {}", document.display()))
+    let section = table::section_of(&read(workspace)?).to_owned();
+    write(workspace, &table::with_section(&report, &section))
+}
+
+/// The document as it is.
+fn read(workspace: &Workspace) -> Result<String> {
+    let document = workspace.root.join(DOCUMENT);
+    fs::read_to_string(&document).with_context(|| format!("read {}", document.display()))
+}
+
+fn write(workspace: &Workspace, text: &str) -> Result<()> {
+    let document = workspace.root.join(DOCUMENT);
+    fs::write(&document, text).with_context(|| format!("write {}", document.display()))
 }
 
 fn compile(workspace: &Workspace) -> Result<PathBuf> {

@@ -64,7 +64,21 @@ pub(super) fn join(linux: &[(String, Cost)], strongroom: &[(String, Cost)]) -> V
         .collect()
 }
 
-/// The whole document.
+/// Where the part of the document on OP-TEE begins: it is the last.
+const SECTION: &str = "\n## In a trusted application\n\n";
+
+/// What a document says about OP-TEE; empty if nothing.
+pub(super) fn section_of(document: &str) -> &str {
+    document.split_once(SECTION).map_or("", |(_, section)| section)
+}
+
+/// The document with something else about OP-TEE.
+pub(super) fn with_section(document: &str, section: &str) -> String {
+    let rest = document.split_once(SECTION).map_or(document, |(rest, _)| rest);
+    if section.is_empty() { rest.to_owned() } else { format!("{rest}{SECTION}{section}") }
+}
+
+/// The document but for OP-TEE.
 pub(super) fn report(rows: &[Row], kernel: &str, options: &[&str]) -> String {
     let mut text = format!(
         "# Performance\n\n\
@@ -152,6 +166,16 @@ mod tests {
         ] {
             assert!(report.contains(line), "{line} in {report}");
         }
+    }
+
+    #[test]
+    fn each_side_leaves_the_other_ones_part_alone() {
+        let first = with_section("# Performance\n", "a\n");
+        assert_eq!(section_of(&first), "a\n");
+        assert_eq!(section_of(&with_section(&first, "b\n")), "b\n");
+        let other = with_section("# New\n", section_of(&first));
+        assert!(other.starts_with("# New\n\n## In a") && other.ends_with("a\n"));
+        assert_eq!(with_section("# New\n", section_of("# Old\n")), "# New\n");
     }
 
     #[test]

@@ -7,8 +7,12 @@
 mod beside;
 mod built;
 mod cases;
+mod cost;
+mod document;
 mod packed;
+mod programs;
 mod root;
+mod spinner;
 
 use std::{
     fmt::Write as _,
@@ -20,7 +24,14 @@ use std::{
 use anyhow::{Context, Result};
 use strongroom_optee_qemu::{Command, Input, Machine};
 
-pub(crate) use self::{beside::Beside, built::Built, root::make as programs_root};
+pub(crate) use self::{
+    beside::Beside,
+    built::{Built, library_os_cargo},
+    cost::cost,
+    document::{QUICK, check as check_programs, check_names, write as write_programs},
+    root::make as programs_root,
+    spinner::spinners,
+};
 use self::{
     cases::{Case, Spoil},
     packed::{Packed, Packer, place_in_image},
@@ -53,6 +64,9 @@ pub(crate) struct Options {
     /// Show what each program prints
     #[arg(long, short)]
     verbose: bool,
+    /// Also run what takes long
+    #[arg(long)]
+    full: bool,
     /// Run only cases with this in their name
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
@@ -70,16 +84,17 @@ pub(crate) struct Ran {
 pub(crate) fn enclave(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let made = options.parts.image(workspace)?;
     let machine = options.parts.options(workspace, &made, LIMIT)?;
-    let ran = run_on(workspace, &made, machine, &options.filters, options.verbose)?;
+    let ran = run_on(workspace, &made, machine, options)?;
     let failed = ran.iter().filter(|ran| ran.problem.is_some()).count();
     println!("{} passed, {failed} failed", ran.len() - failed);
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs the cases on a machine as it is made.
-pub(crate) fn run_all(workspace: &Workspace, made: &Made) -> Result<Vec<Ran>> {
-    let machine = Parts::default().options(workspace, made, LIMIT)?;
-    run_on(workspace, made, machine, &[], false)
+pub(crate) fn run_all(workspace: &Workspace, made: &Made, full: bool) -> Result<Vec<Ran>> {
+    let parts = Parts::default();
+    let machine = parts.options(workspace, made, LIMIT)?;
+    run_on(workspace, made, machine, &Options { parts, verbose: false, full, filters: Vec::new() })
 }
 
 /// Packed cases and what they are made of.
@@ -94,22 +109,18 @@ fn run_on(
     workspace: &Workspace,
     made: &Made,
     mut machine: strongroom_optee_qemu::Options,
-    filters: &[String],
-    verbose: bool,
+    options: &Options,
 ) -> Result<Vec<Ran>> {
     let mut ran = Vec::new();
-    let (built, bench) = prepare(workspace, made, filters, &mut ran)?;
+    let (built, bench) = prepare(workspace, made, options, &mut ran)?;
     if bench.cases.is_empty() {
         return Ok(ran);
     }
-    machine.memory_mib = MEMORY_MIB;
-    machine.files.push((RUNNER.into(), built.runner));
-    machine.files.push((IMAGE.into(), bench.image.clone()));
-    machine.files.extend(bench.cases.iter().map(|(_, packed)| installed(packed)));
+    install(&mut machine, &built, bench.cases.iter().map(|(_, packed)| packed));
     let mut booted = boot(&machine).map_err(explained)?;
     for (case, packed) in bench.cases.iter().filter(|(case, _)| !case.helper) {
         let started = Instant::now();
-        let problem = bench.run(&mut booted, case, packed, verbose)?;
+        let problem = bench.run(&mut booted, case, packed, options.verbose)?;
         ran.push(Ran { name: case.name.clone(), problem, took: started.elapsed() });
         ran.last().into_iter().for_each(Ran::show);
     }
@@ -121,10 +132,10 @@ fn run_on(
 fn prepare(
     workspace: &Workspace,
     made: &Made,
-    filters: &[String],
+    options: &Options,
     ran: &mut Vec<Ran>,
 ) -> Result<(Built, Bench)> {
-    let cases = cases::read(workspace, made.configuration, filters)?;
+    let cases = cases::read(workspace, made.configuration, &options.filters, options.full)?;
     let built = Built::make(workspace, made)?;
     let root = root::make(workspace)?;
     let work = tempfile::tempdir_in(&workspace.target)?;
@@ -148,10 +159,29 @@ fn prepare(
     Ok((built, Bench { root, image, cases: all, _work: work }))
 }
 
-/// Where an application lies in the machine, and here.
-fn installed(packed: &Packed) -> (PathBuf, PathBuf) {
-    let place = Path::new(APPLICATIONS).join(format!("{}.ta", packed.uuid));
-    (place, packed.application.clone())
+/// Puts applications with their one image into a machine, and the command line that runs them.
+fn install<'a>(
+    machine: &mut strongroom_optee_qemu::Options,
+    built: &Built,
+    applications: impl IntoIterator<Item = &'a Packed>,
+) {
+    machine.memory_mib = MEMORY_MIB;
+    machine.files.push((RUNNER.into(), built.runner.clone()));
+    let mut image = None;
+    for packed in applications {
+        let place = Path::new(APPLICATIONS).join(format!("{}.ta", packed.uuid));
+        machine.files.push((place, packed.application.clone()));
+        image = Some(packed.image.clone());
+    }
+    machine.files.extend(image.map(|image| (IMAGE.into(), image)));
+}
+
+/// The command that runs an installed application with that image.
+fn client(packed: &Packed, image: &str) -> [String; 8] {
+    let image = format!("/{image}");
+    let words = ["strongroom", "run", "--tee", "optee", "--installed", &packed.uuid, "--root"];
+    let [a, b, c, d, e, f, g] = words.map(str::to_owned);
+    [a, b, c, d, e, f, g, image]
 }
 
 impl Bench {
@@ -194,8 +224,7 @@ impl Bench {
 fn run_command(case: &Case, packed: &Packed) -> String {
     let image = if matches!(case.spoil, Some(Spoil::Image(_))) { SPOILT } else { IMAGE };
     let grants: String = case.grants.iter().map(|grant| format!(" --grant {grant}")).collect();
-    let uuid = &packed.uuid;
-    format!("strongroom run --tee optee --installed {uuid} --root /{image}{grants}")
+    client(packed, image).join(" ") + &grants
 }
 
 /// Copies the image in the machine, with another byte at that place.

@@ -82,6 +82,17 @@ pub(crate) enum Task {
     Xtest(xtest::Options),
     /// Run programs in the library OS as a trusted application
     Enclave(enclave::Options),
+    /// Run the asserting programs of xtest/programs as trusted applications; write docs/programs.md
+    Programs {
+        /// Write nothing: fail where the document is not true
+        #[arg(long)]
+        check: bool,
+        /// Only the programs of these names; the others stay as they are in the document
+        #[arg(value_name = "PROGRAM")]
+        names: Vec<String>,
+    },
+    /// Run programs that never end, as trusted applications: how they end all the same
+    Spinners,
     /// Boot and give a shell in the normal world
     Shell(run::ShellOptions),
 }
@@ -93,6 +104,20 @@ pub(crate) fn perform(workspace: &Workspace, task: Task) -> Result<ExitCode> {
         Task::Run(options) => run::run(workspace, &options),
         Task::Xtest(options) => xtest::xtest(workspace, &options),
         Task::Enclave(options) => enclave::enclave(workspace, &options),
+        Task::Spinners => {
+            let made = Made::of(workspace, Configuration::Big, false)?;
+            enclave::spinners(workspace, &made)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Programs { check, names } => {
+            let made = Made::of(workspace, Configuration::Big, false)?;
+            if check {
+                enclave::check_programs(workspace, &made, &names)?;
+            } else {
+                enclave::write_programs(workspace, &made, &names)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Shell(options) => run::shell(workspace, &options),
     }
 }

@@ -9,7 +9,7 @@ use super::{Missing, Wants, debian::install_packages};
 use crate::{
     process,
     progress::Step,
-    toolchain::{ARM_TARGET, PAYLOAD_TARGET, Route},
+    toolchain::{APPLICATION_TARGET, ARM_TARGET, PAYLOAD_TARGET, Route},
     workspace::find_program,
 };
 
@@ -27,6 +27,7 @@ pub(super) fn missing(wants: Wants) -> Vec<Missing> {
     };
     want_target(wants.payload, PAYLOAD_TARGET);
     want_target(wants.checks || wants.optee.is_some(), ARM_TARGET);
+    want_target(wants.optee.is_some(), APPLICATION_TARGET);
     if wants.checks {
         for (component, program) in [("clippy", "cargo-clippy"), ("rustfmt", "cargo-fmt")] {
             if !runs(program) {

@@ -27,7 +27,7 @@ pub(crate) use oracle::check_oracle;
 use crate::{
     attested,
     build::Built,
-    optee::normal_world_cargo,
+    optee::{Made, enclave::library_os_cargo, normal_world_cargo},
     process,
     setup::{self, Wants},
     syscalls, tidy,
@@ -35,7 +35,8 @@ use crate::{
     workspace::Workspace,
 };
 use case::{Case, read_cases};
-use program::{Kind, Program, read_table};
+pub(crate) use program::{Kind, Program, read_table};
+pub(crate) use programs::case_names;
 use tally::{Outcome, Tally};
 
 /// What to test.
@@ -226,6 +227,12 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
             command.args(["--package", package]);
         }
         quiet(command.args(["--", "-D", "warnings"]))
+    });
+    step("clippy", "clippy (trusted application)", &|| {
+        let made = Made::best(workspace)?;
+        let mut command = library_os_cargo(workspace, &made, "clippy")?;
+        command.args(["--release", "--package", "strongroom-optee", "--", "-D", "warnings"]);
+        quiet(&mut command)
     });
     step("clippy", "check enclave-core for aarch64", &|| {
         let mut command = on_target(workspace, "check", ARM_TARGET)?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::tally::{Outcome, Tally};
 use crate::{
-    optee::{Configuration, Made, Suite, enclave},
+    optee::{Configuration, Made, Suite, enclave, enclave::QUICK},
     workspace::Workspace,
 };
 
@@ -26,10 +26,13 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
     suites(workspace, &made, full, tally);
     launched::run_all(workspace, &made, tally);
-    programs(workspace, &made, "", tally);
+    programs(workspace, &made, full, "", tally);
     if full && let Ok(stock) = Made::of(workspace, Configuration::Stock, false) {
-        programs(workspace, &stock, "-stock", tally);
+        programs(workspace, &stock, full, "-stock", tally);
     }
+    tally.check("optee/programs-that-never-end", || enclave::spinners(workspace, &made));
+    let names = if full { &[] } else { QUICK };
+    tally.check("optee/programs", || enclave::check_programs(workspace, &made, names));
 }
 
 /// Only `strongroom run --tee optee-qemu`.
@@ -41,8 +44,8 @@ pub(super) fn run_launched(workspace: &Workspace, tally: &Tally) {
 }
 
 /// Programs in the library OS as a trusted application.
-fn programs(workspace: &Workspace, made: &Made, on: &str, tally: &Tally) {
-    let ran = match enclave::run_all(workspace, made) {
+fn programs(workspace: &Workspace, made: &Made, full: bool, on: &str, tally: &Tally) {
+    let ran = match enclave::run_all(workspace, made, full) {
         Ok(ran) => ran,
         Err(error) => {
             tally.add(&format!("optee enclave{on}"), &Outcome::Failed(format!("{error:#}")), None);

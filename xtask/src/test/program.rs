@@ -67,6 +67,14 @@ impl Program {
         }
     }
 
+    /// The same where programs have to be position-independent.
+    pub(crate) fn position_independent_flag(&self) -> Option<&'static str> {
+        match self.link {
+            Link::Static => Some("-static-pie"),
+            Link::Dynamic => None,
+        }
+    }
+
     /// The root it runs in: a dynamic program needs the C library.
     pub(crate) fn root(&self) -> Set {
         match self.link {

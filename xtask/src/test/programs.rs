@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     build::Built,
+    optee::enclave::check_names,
     process::{self, Finished},
     progress::Step,
     root::{Root, Set},
@@ -47,7 +48,7 @@ pub(crate) fn run_all(
             Some((root, image)) => {
                 let payload = built.zip(image.as_deref());
                 match program.kind {
-                    Kind::Cases => count(&program, root, payload, tally),
+                    Kind::Cases => count(workspace, &program, root, payload, tally),
                     Kind::Fuzzer => fuzzer::run(&program, root, payload, calls, tally),
                     Kind::Bench => Ok(()),
                 }
@@ -103,7 +104,15 @@ fn compile(workspace: &Workspace, program: &Program) -> Result<PathBuf> {
     Ok(executable)
 }
 
+/// The cases of a program, as it lists them on native Linux.
+pub(crate) fn case_names(workspace: &Workspace, program: &Program) -> Result<Vec<String>> {
+    let executable = compile(workspace, program)?;
+    let listed = process::run_quietly(Command::new(executable).arg("--list"))?;
+    Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
+}
+
 fn count(
+    workspace: &Workspace,
     program: &Program,
     root: &Root,
     payload: Option<(&Built, &Path)>,
@@ -125,6 +134,8 @@ fn count(
     if let Some(problem) = oracle.problem(&native) {
         bail!("on native Linux: {problem}");
     }
+    let names: Vec<&str> = oracle.cases.keys().map(String::as_str).collect();
+    check_names(workspace, &program.name, &names)?;
     let Some((built, image)) = payload else {
         tally.add(&format!("{} (native)", program.name), &Outcome::Passed, Some(native.took));
         return Ok(());

@@ -184,6 +184,9 @@ pub(super) fn read_file(call: &mut Call<'_>, open: &OpenFile, to: &mut Sink<'_>)
 /// Writes at the file offset, or at the end where the file appends, and moves it.
 pub(super) fn write_file(call: &mut Call<'_>, open: &OpenFile, from: &mut Source<'_>) -> SysResult {
     open.check_writable()?;
+    if open.file.keeps_bytes() {
+        call.kernel.check_heap()?;
+    }
     if !open.file.seekable() {
         return open.file.write(call, open, 0, from);
     }

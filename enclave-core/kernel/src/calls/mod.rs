@@ -10,6 +10,7 @@ mod file_times;
 mod futex;
 mod identity;
 mod io;
+mod makers;
 mod mapping;
 mod memfd;
 mod messages;
@@ -30,6 +31,7 @@ mod transfer;
 mod wait;
 mod waiting;
 
+pub(crate) use makers::MAKERS;
 pub(crate) use quick::QUICK;
 pub(crate) use record_locks::release_record_locks;
 pub(crate) use system::{RELEASE, VERSION, hostname};

@@ -91,6 +91,11 @@ pub(crate) trait File: Send + Sync {
         None
     }
 
+    /// Whether what is written to it stays in the kernel's own memory until somebody reads it.
+    fn keeps_bytes(&self) -> bool {
+        false
+    }
+
     /// Whether offsets mean anything.
     fn seekable(&self) -> bool {
         false

@@ -209,6 +209,10 @@ impl File for PipeEnd {
         Ok(count)
     }
 
+    fn keeps_bytes(&self) -> bool {
+        true
+    }
+
     fn write(
         &self,
         call: &mut Call<'_>,

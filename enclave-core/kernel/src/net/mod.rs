@@ -348,6 +348,10 @@ impl File for Socket {
         Ok(received.count)
     }
 
+    fn keeps_bytes(&self) -> bool {
+        true
+    }
+
     fn write(
         &self,
         call: &mut Call<'_>,

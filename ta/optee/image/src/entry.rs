@@ -2,11 +2,11 @@
 //! What OP-TEE calls.
 #![allow(unsafe_code, reason = "the entry points that OP-TEE calls are exported symbols")]
 
-use crate::machine::{self, StartError, clock};
+use crate::machine::{self, StartError, clock, context};
 use optee_utee::prelude::*;
-use optee_utee::{ErrorKind, Result};
+use optee_utee::{ErrorKind, Result, raw};
 use spin::Mutex;
-use strongroom_optee::pump::{Pump, Refused, Shared};
+use strongroom_optee::pump::{Pump, Refused, Shared, Surroundings};
 use strongroom_token::NONCE_LEN;
 
 /// A turn of [`strongroom_wire::turn`]. The first parameter is the buffer.
@@ -60,14 +60,20 @@ fn turn(parameters: &mut Buffer<'_>) -> Result<()> {
     let mut pump = PUMP.lock();
     let pump = pump.as_mut().ok_or(ErrorKind::BadState)?;
     clock::touch();
+    // SAFETY: it takes nothing, and this is the thread that was called. Cancellation is masked at
+    // the start of each call (GlobalPlatform TEE Internal Core API 1.3, 4.10).
+    unsafe { raw::TEE_UnmaskCancellation() };
     let mut buffer = NormalWorld(&mut parameters.0);
-    match pump.turn(&mut buffer, &clock::now_ns) {
+    let taken = pump.turn(&mut buffer, &OpTee);
+    context::give_back_vectors();
+    match taken {
         Ok(_) => {
             let length = parameters.0.buffer_len();
             parameters.0.set_updated_size(length)
         }
         Err(Refused::Malformed(_)) => Err(ErrorKind::BadParameters.into()),
         Err(Refused::Buffer) => Err(ErrorKind::ShortBuffer.into()),
+        Err(Refused::Cancelled) => Err(ErrorKind::Cancel.into()),
         Err(Refused::Ended) => Err(ErrorKind::BadState.into()),
     }
 }
@@ -97,5 +103,19 @@ impl Shared for NormalWorld<'_, '_> {
 
     fn write(&mut self, offset: usize, from: &[u8]) -> bool {
         self.0.write_at(offset, from).is_ok()
+    }
+}
+
+/// Clock and cancellation.
+struct OpTee;
+
+impl Surroundings for OpTee {
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // SAFETY: it takes nothing and looks at a flag of the call that runs.
+        unsafe { raw::TEE_GetCancellationFlag() }
     }
 }

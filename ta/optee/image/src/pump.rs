@@ -9,12 +9,14 @@ use strongroom_wire::{Malformed, Untrusted};
 /// How long the kernel runs on by itself before the host gets a turn: signals and input wait for
 /// that.
 pub const SLICE_NS: u64 = 50_000_000;
-/// How often a busy kernel comes by before the clock is asked, which costs as much as many calls.
-const LOOKS: u32 = 32;
+/// How often a busy kernel comes by before the clock, and the wish to cancel, are looked at, which
+/// costs as much as many calls. It comes by at each spin hint, and after some thousands of calls.
+const LOOKS: u32 = 8;
 /// Bytes of messages from which on a busy kernel hands them over.
 const ENOUGH: usize = 64 * 1024;
 
-/// Why a turn was not taken. The kernel has seen nothing of it, and the number counts anew.
+/// Why a turn was not taken. But for the last one, the kernel has seen nothing of it, and the number
+/// counts anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The host's header, or its messages.
@@ -23,6 +25,9 @@ pub enum Refused {
     Buffer,
     /// The workload has ended.
     Ended,
+    /// Who has called has asked to cancel the call, while a program was busy. That ends the workload:
+    /// no further turn is taken.
+    Cancelled,
 }
 
 impl From<Malformed> for Refused {
@@ -40,48 +45,76 @@ pub trait Shared {
     fn write(&mut self, offset: usize, from: &[u8]) -> bool;
 }
 
+/// What the pump has to know of its surroundings.
+pub trait Surroundings {
+    /// The kernel's own clock.
+    fn now_ns(&self) -> u64;
+    /// Whether who has called wants the call to end.
+    fn is_cancelled(&self) -> bool;
+}
+
 /// The kernel and its turns.
 #[derive(Debug)]
 pub struct Pump {
     kernel: &'static Kernel,
     number: u64,
     ended: bool,
+    /// What the host says in a turn. Kept, so that no turn needs memory that may be short.
+    incoming: Vec<u8>,
+    /// What the kernel says.
+    outgoing: Outgoing,
 }
 
 impl Pump {
     /// Drives a kernel from its first turn on.
-    pub const fn new(kernel: &'static Kernel) -> Self {
-        Self { kernel, number: 1, ended: false }
+    pub fn new(kernel: &'static Kernel) -> Self {
+        let incoming = Vec::with_capacity(turn::AREA);
+        Self { kernel, number: 1, ended: false, incoming, outgoing: Outgoing::whole() }
     }
 
-    /// Takes a turn. `now_ns` is the kernel's own clock.
+    /// Takes a turn.
     ///
     /// # Errors
     ///
-    /// [`Refused`], and then nothing has changed.
+    /// [`Refused`], and then nothing has changed; unless it was cancelled.
     pub fn turn(
         &mut self,
         shared: &mut dyn Shared,
-        now_ns: &dyn Fn() -> u64,
+        around: &dyn Surroundings,
     ) -> Result<State, Refused> {
         if self.ended {
             return Err(Refused::Ended);
         }
-        let area = self.take_in(shared)?;
-        for message in turn::messages(&area)? {
-            self.kernel.receive(Untrusted::new(message));
-        }
-        let mut outgoing = Outgoing::default();
-        let state = self.run(&mut outgoing, now_ns);
-        let header = Turn { number: self.number, length: outgoing.bytes().len(), state };
-        let written = shared.write(turn::ENCLAVE_AREA_AT, outgoing.bytes())
+        self.take_in(shared)?;
+        self.receive()?;
+        self.outgoing.clear();
+        let Some(state) = self.run(around) else {
+            self.ended = true;
+            return Err(Refused::Cancelled);
+        };
+        let header = Turn { number: self.number, length: self.outgoing.bytes().len(), state };
+        let written = shared.write(turn::ENCLAVE_AREA_AT, self.outgoing.bytes())
             && shared.write(HEADER, &header.encode());
         self.number = self.number.saturating_add(1);
         self.ended = state == State::Ended;
         if written { Ok(state) } else { Err(Refused::Buffer) }
     }
 
-    fn take_in(&self, shared: &dyn Shared) -> Result<Vec<u8>, Refused> {
+    /// Hands all messages to the kernel, or none where one of them is malformed.
+    fn receive(&self) -> Result<(), Malformed> {
+        let mut rest = self.incoming.as_slice();
+        while let Some((_, behind)) = turn::split(rest)? {
+            rest = behind;
+        }
+        let mut rest = self.incoming.as_slice();
+        while let Some((message, behind)) = turn::split(rest)? {
+            self.kernel.receive(Untrusted::new(message));
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, shared: &dyn Shared) -> Result<(), Refused> {
         let mut header = [0; HEADER];
         // The last byte first: a buffer that is too short is found before anything has happened.
         if !shared.read(turn::BUFFER.saturating_sub(1), &mut [0]) || !shared.read(0, &mut header) {
@@ -91,35 +124,39 @@ impl Pump {
         if host.state != State::Busy {
             return Err(Refused::Malformed(Malformed::Value));
         }
-        let mut area = Vec::new();
-        area.try_reserve_exact(host.length).map_err(|_| Malformed::TooLong)?;
-        area.resize(host.length, 0);
-        if shared.read(turn::HOST_AREA_AT, &mut area) { Ok(area) } else { Err(Refused::Buffer) }
+        // No longer than an area, which there is room for.
+        self.incoming.resize(host.length, 0);
+        let taken = shared.read(turn::HOST_AREA_AT, &mut self.incoming);
+        if taken { Ok(()) } else { Err(Refused::Buffer) }
     }
 
-    /// Runs until the host is needed, or should have a turn.
-    fn run(&self, outgoing: &mut Outgoing, now_ns: &dyn Fn() -> u64) -> State {
-        let end = now_ns().saturating_add(SLICE_NS);
+    /// Runs until the host is needed, or should have a turn; none when it was cancelled.
+    fn run(&mut self, around: &dyn Surroundings) -> Option<State> {
+        let end = around.now_ns().saturating_add(SLICE_NS);
         let mut busy = 0_u32;
         loop {
             let outcome = self.kernel.run();
-            let all = self.hand_over(outgoing);
+            let all = self.hand_over();
             match outcome {
-                Outcome::Ended if all => return State::Ended,
-                Outcome::Ended => return State::Busy,
+                Outcome::Ended if all => return Some(State::Ended),
+                Outcome::Ended => return Some(State::Busy),
                 Outcome::Busy => {
                     busy = busy.wrapping_add(1);
-                    let over = || busy.is_multiple_of(LOOKS) && now_ns() >= end;
-                    if !all || outgoing.bytes().len() >= ENOUGH || over() {
-                        return State::Busy;
+                    let looks = busy.is_multiple_of(LOOKS);
+                    if looks && around.is_cancelled() {
+                        return None;
+                    }
+                    let over = looks && around.now_ns() >= end;
+                    if !all || self.outgoing.bytes().len() >= ENOUGH || over {
+                        return Some(State::Busy);
                     }
                 }
-                Outcome::Idle { .. } if !all => return State::Busy,
-                Outcome::Idle { until_ns: None } => return State::Idle { wait_ns: None },
+                Outcome::Idle { .. } if !all => return Some(State::Busy),
+                Outcome::Idle { until_ns: None } => return Some(State::Idle { wait_ns: None }),
                 Outcome::Idle { until_ns: Some(until_ns) } => {
-                    let left = until_ns.saturating_sub(now_ns());
+                    let left = until_ns.saturating_sub(around.now_ns());
                     if left > 0 {
-                        return State::Idle { wait_ns: Some(left) };
+                        return Some(State::Idle { wait_ns: Some(left) });
                     }
                 }
             }
@@ -127,11 +164,11 @@ impl Pump {
     }
 
     /// Takes the kernel's messages as long as any would fit; whether that was all.
-    fn hand_over(&self, outgoing: &mut Outgoing) -> bool {
-        while outgoing.has_room() {
+    fn hand_over(&mut self) -> bool {
+        while self.outgoing.has_room() {
             let Some(message) = self.kernel.take_message() else { return true };
             // It fits: there was room for the longest.
-            outgoing.push(&message);
+            self.outgoing.push(&message);
         }
         false
     }

@@ -13,8 +13,8 @@
     reason = "test equipment: where one of its expectations is wrong, the test shall end"
 )]
 
-use strongroom_fake::{Guest, Numbers, OPEN_READ, System};
-use strongroom_optee::pump::{Pump, Refused, Shared};
+use strongroom_fake::{ENTRY, Guest, Machine, Numbers, OPEN_READ, System};
+use strongroom_optee::pump::{Pump, Refused, Shared, Surroundings};
 use strongroom_south::{Clock as _, Form};
 use strongroom_wire::Malformed;
 use strongroom_wire::turn::{self, AREA, BUFFER, HEADER, HOST_AREA_AT, Outgoing, State, Turn};
@@ -38,19 +38,40 @@ impl Shared for Buffer {
     }
 }
 
+/// The fake machine's clock, and a caller with a wish.
+struct Around {
+    machine: &'static Machine,
+    cancelled: bool,
+}
+
+impl Surroundings for Around {
+    fn now_ns(&self) -> u64 {
+        self.machine.monotonic_ns()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+}
+
 /// A system whose host talks through a buffer.
 struct Session {
     system: System,
     pump: Pump,
+    /// Whether whoever takes the turns wants them to end.
+    cancelled: bool,
     buffer: Buffer,
     number: u64,
 }
 
 impl Session {
     fn new(program: impl Fn(&mut Guest) -> u8 + Send + Sync + 'static) -> Self {
-        let system = System::with_program(Form::Flat, program);
+        Self::of(System::with_program(Form::Flat, program))
+    }
+
+    fn of(system: System) -> Self {
         let pump = Pump::new(system.kernel);
-        Self { system, pump, buffer: Buffer(vec![0; BUFFER]), number: 1 }
+        Self { system, pump, cancelled: false, buffer: Buffer(vec![0; BUFFER]), number: 1 }
     }
 
     /// Puts what the host has to say into the buffer.
@@ -70,7 +91,8 @@ impl Session {
     /// Takes a turn with what is in the buffer; the host hears what came of it.
     fn turn(&mut self) -> Result<State, Refused> {
         let machine = self.system.machine;
-        let state = self.pump.turn(&mut self.buffer, &|| machine.monotonic_ns())?;
+        let around = Around { machine, cancelled: self.cancelled };
+        let state = self.pump.turn(&mut self.buffer, &around)?;
         let mut header = [0; HEADER];
         header.copy_from_slice(&self.buffer.0[HEADER..2 * HEADER]);
         let answer = Turn::decode(&header, self.number).expect("the enclave's header is right");
@@ -178,6 +200,38 @@ fn much_output_takes_few_turns() {
     assert_eq!(session.system.host.output.len(), SIZE);
     // One for each 64 KiB, and a few to load the program.
     assert!(session.number <= 16 + 10, "{} turns", session.number);
+}
+
+#[test]
+fn who_cancels_ends_a_program_that_is_busy_and_none_that_waits() {
+    let mut builder = System::builder(Form::Flat);
+    builder.configuration.tick = 50;
+    let system = builder.boot().unwrap();
+    system.machine.program(ENTRY, |guest| {
+        let word = guest.room(4);
+        for _ in 0..2 {
+            let _ = guest.sleep(1_000_000);
+        }
+        loop {
+            guest.load_u32(word);
+        }
+    });
+    let mut session = Session::of(system);
+    let sleeps = |state| matches!(state, State::Idle { wait_ns: Some(_) });
+    for _ in 0..TURNS_MAX {
+        session.host_speaks();
+        if sleeps(session.turn().unwrap()) {
+            break;
+        }
+    }
+    session.cancelled = true;
+    session.host_speaks();
+    let state = session.turn().expect("one that waits takes no time that could be cut short");
+    assert!(sleeps(state), "{state:?}");
+    session.host_speaks();
+    assert_eq!(session.turn(), Err(Refused::Cancelled));
+    session.put(&[]);
+    assert_eq!(session.turn(), Err(Refused::Ended), "that was the end of it");
 }
 
 /// What a hostile host does to the buffer before a turn.

@@ -8,6 +8,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,7 @@ use crate::{
     optee::{image::Made, programs},
     process,
     progress::Step,
-    toolchain::{ARM_TARGET, cargo},
+    toolchain::{APPLICATION_TARGET, Route, cargo},
     workspace::Workspace,
 };
 
@@ -29,6 +30,28 @@ const KEY: &str = "default_ta.pem";
 const IMAGE_FILES: &[&str] = &["flash.bin", "Image", "root.cpio", "versions.txt"];
 /// The compiler that reads the linker script of OP-TEE's dev kit.
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
+
+/// Position-independent, as OP-TEE's loader wants it, and linked by that compiler.
+const FLAGS: &str = "-Crelocation-model=pic -Clinker-flavor=gcc -Clink-arg=-fuse-ld=bfd";
+
+/// Functions that may: those that move the program's registers, those that OP-TEE calls before the
+/// kernel runs, and what nothing calls while a program runs: `setjmp`, what prints, plugins.
+const MAY_USE_VECTORS: &[&str] = &[
+    "strongroom_save_vectors",
+    "strongroom_load_vectors",
+    "__utee_entry",
+    "__ta_open_sess",
+    "__ta_invoke_cmd",
+    "setjmp",
+    "longjmp",
+    "printf",
+    "sprintf",
+    "snprintf",
+    "__sprintf_chk",
+    "snprintk",
+    "trace_printf",
+    "tee_invoke_supp_plugin",
+];
 
 /// Where they are.
 #[derive(Clone, Debug)]
@@ -84,20 +107,87 @@ pub(crate) fn key(made: &Made) -> PathBuf {
 
 fn library_os(workspace: &Workspace, made: &Made) -> Result<PathBuf> {
     let step = Step::start("build library OS for OP-TEE");
-    let mut command = programs::cargo(workspace, "build", "")?;
+    let mut command = library_os_cargo(workspace, made, "build")?;
     command.args(["--release", "--package", LIBRARY_OS, "--bin", LIBRARY_OS]);
-    command.arg("--target-dir").arg(target(workspace, made));
-    command.env("TA_DEV_KIT_DIR", made.dev_kit()).env("CC", COMPILER);
     process::run_quietly(&mut command)?;
-    let built = target(workspace, made).join(ARM_TARGET).join("release").join(LIBRARY_OS);
+    let built = target(workspace, made).join(APPLICATION_TARGET).join("release").join(LIBRARY_OS);
     if !built.exists() {
         bail!("the build did not make {}", built.display());
     }
     step.finish("built");
+    check_vectors(&built)?;
     Ok(built)
+}
+
+/// Fails when code of the library OS changes vector registers, which hold what the program has in
+/// them. Its own cannot: the target has none. What is linked to it from the dev kit might.
+fn check_vectors(library_os: &Path) -> Result<()> {
+    let mut command = Command::new("aarch64-linux-gnu-objdump");
+    let listing = process::run_quietly(command.arg("-d").arg(library_os))?;
+    let listing = String::from_utf8_lossy(&listing);
+    let mut bad = vector_users(&listing);
+    bad.retain(|name| !MAY_USE_VECTORS.contains(name));
+    if bad.is_empty() {
+        return Ok(());
+    }
+    bail!("the dev kit's code changes vector registers, in {}", bad.join(", "))
+}
+
+/// Functions with an instruction on vector or floating-point registers: bits 27 and 26 are set in
+/// those (Arm Architecture Reference Manual, DDI 0487, C4.1), SVE apart.
+fn vector_users(listing: &str) -> Vec<&str> {
+    let mut users = Vec::new();
+    let mut function = "";
+    for line in listing.lines() {
+        if let Some((_, name)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
+            function = name;
+            continue;
+        }
+        let word =
+            line.split('\t').nth(1).and_then(|word| u32::from_str_radix(word.trim(), 16).ok());
+        if word.is_some_and(|word| word >> 26 & 3 == 3) && users.last() != Some(&function) {
+            users.push(function);
+        }
+    }
+    users
+}
+
+/// `cargo SUBCOMMAND` for the library OS, linked with an image's dev kit.
+pub(crate) fn library_os_cargo(
+    workspace: &Workspace,
+    made: &Made,
+    subcommand: &str,
+) -> Result<Command> {
+    let route = Route::to(APPLICATION_TARGET).context("no compiler for trusted applications")?;
+    let mut command = route.cargo(workspace, subcommand, APPLICATION_TARGET);
+    command.arg("--target-dir").arg(target(workspace, made));
+    command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER", COMPILER);
+    command.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RUSTFLAGS", FLAGS);
+    command.env("TA_DEV_KIT_DIR", made.dev_kit()).env("CC", COMPILER);
+    Ok(command)
 }
 
 /// The two configurations have dev kits of their own, and cargo does not notice another one.
 fn target(workspace: &Workspace, made: &Made) -> PathBuf {
     workspace.target.join(format!("optee-{}", made.configuration.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_that_change_vector_registers_are_found() {
+        let listing = "\
+0000000000000000 <plain>:
+   0:\ta9bf7bfd \tstp\tx29, x30, [sp, #-16]!
+   4:\t94000000 \tbl\td8 <other>
+0000000000000008 <vectors>:
+   8:\tad000400 \tstp\tq0, q1, [x0]
+   c:\t6f00e400 \tmovi\tv0.2d, #0x0
+0000000000000010 <scalar>:
+  10:\tfd400008 \tldr\td8, [x0]
+";
+        assert_eq!(vector_users(listing), ["vectors", "scalar"]);
+    }
 }

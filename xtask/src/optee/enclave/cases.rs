@@ -57,6 +57,9 @@ pub(super) struct Case {
     errors: String,
     #[serde(default)]
     status: u8,
+    /// Whether it takes so long that only whole runs have it.
+    #[serde(default)]
+    full: bool,
 }
 
 /// What an adversary does to packed files.
@@ -81,11 +84,14 @@ pub(super) fn read(
     workspace: &Workspace,
     configuration: Configuration,
     words: &[String],
+    full: bool,
 ) -> Result<Vec<Case>> {
     let path = workspace.root.join(TABLE);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let table: Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-    chosen(table.case, configuration, words)
+    let mut cases = table.case;
+    cases.retain(|case| full || !case.full || !words.is_empty());
+    chosen(cases, configuration, words)
 }
 
 fn chosen(all: Vec<Case>, configuration: Configuration, words: &[String]) -> Result<Vec<Case>> {
@@ -111,6 +117,12 @@ fn chosen(all: Vec<Case>, configuration: Configuration, words: &[String]) -> Res
 }
 
 impl Case {
+    /// A program that no table has.
+    pub(super) fn of(name: &str, command: &[&str], memory: &str) -> Self {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        Self { name: name.to_owned(), command, memory: memory.to_owned(), ..Self::default() }
+    }
+
     /// What is wrong with how it ended.
     pub(super) fn judge(&self, status: u8, output: &[u8], errors: &[u8]) -> Option<String> {
         let errors = String::from_utf8_lossy(errors);

@@ -19,6 +19,7 @@ use crate::{
     },
     process,
     progress::Step,
+    test::{Kind, Program, read_table},
     workspace::Workspace,
 };
 
@@ -62,6 +63,8 @@ const PYTHON: (&str, &str, &str) =
 const FOREIGN: (&str, &str) = ("/bin/true", "foreign");
 /// Where programs lie.
 const PROGRAMS: &str = "usr/bin";
+/// Sources of the asserting programs.
+const CASES: &str = "xtest/programs";
 /// Files that go into the root.
 const SCRIPTS: &str = "xtest/enclave";
 
@@ -71,11 +74,13 @@ pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
     let scripts = workspace.root.join(SCRIPTS);
     let std = programs::build(workspace, STD.0, STD.0, STD_FLAGS)?;
     let mut recipe =
-        format!("3 {STABLE} {PACKAGES:?} {DROPPED:?} {FLAGS:?} {FIXED:?} {WITH_MUSL:?} {PYTHON:?}")
+        format!("4 {STABLE} {PACKAGES:?} {DROPPED:?} {FLAGS:?} {FIXED:?} {WITH_MUSL:?} {PYTHON:?}")
             .into_bytes();
-    for file in files(&scripts)?.iter().chain([&std]) {
+    let cases = workspace.root.join(CASES);
+    for file in files(&scripts)?.iter().chain(&files(&cases)?).chain([&std]) {
         recipe.extend(fs::read(file)?);
     }
+    recipe.extend(fs::read(cases.join("programs.toml"))?);
     let _one_at_a_time = cache.lock()?;
     let folder = cache.folder().join(format!("enclave-root-{}", digest(&recipe)));
     if folder.is_dir() {
@@ -86,6 +91,10 @@ pub(crate) fn make(workspace: &Workspace) -> Result<PathBuf> {
     let root = work.path().join("root");
     debian_programs(workspace, &root, &step)?;
     own_programs(&scripts, &std, &root)?;
+    for program in read_table(workspace)?.iter().filter(|program| program.kind == Kind::Cases) {
+        step.note(&program.name);
+        add_program(program, &cases, &root)?;
+    }
     step.note("the other C library");
     let (stable, musl) = (view(workspace, STABLE)?, work.path().join("musl"));
     unpack(&stable.download(DOWNLOAD, &[MUSL], Depth::Alone)?, &musl, &step)?;
@@ -162,6 +171,17 @@ fn with_musl(file: &Path, program: &Path, musl: &Path) -> Result<()> {
     command.arg("-L").arg(&library).args(["-lc", "-lgcc"]).arg(library.join("crtn.o"));
     process::run_quietly(&mut command)?;
     Ok(())
+}
+
+/// One of the asserting programs, of the same sources as for other platforms.
+fn add_program(program: &Program, sources: &Path, root: &Path) -> Result<()> {
+    let path = program.path_inside();
+    let output = root.join(path.strip_prefix("/").unwrap_or(&path));
+    fs::create_dir_all(output.parent().context("a program lies in a folder")?)?;
+    let mut command = Command::new(COMPILER);
+    command.current_dir(sources).args(&program.flags).args(program.position_independent_flag());
+    command.args(&program.sources).arg("-Wl,--build-id=none").arg("-o").arg(output);
+    process::run_quietly(&mut command).map(|_| ())
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -12,7 +12,9 @@ use super::clock;
 use super::memory;
 use super::package::{self, Sites};
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use spin::Mutex;
 use strongroom_abi::arch::Registers;
 use strongroom_optee_package::{Action, STUB_LENGTH, Site, find};
 use strongroom_south::{Answer, BadState, Context, Exception, Trap};
@@ -33,6 +35,34 @@ const ENTRIES_PER_TICK: u32 = 2048;
 /// Entries since the last interrupt.
 static ENTRIES: AtomicU32 = AtomicU32::new(0);
 
+/// Counts an entry; says whether it is time for an interrupt instead.
+fn is_due() -> bool {
+    // One thread counts.
+    let entries = ENTRIES.load(Ordering::Relaxed);
+    ENTRIES.store(entries.wrapping_add(1), Ordering::Relaxed);
+    entries >= ENTRIES_PER_TICK
+}
+
+/// What the gate of system calls asks first: whether the call in the frame is answered. The
+/// registers that a function has to keep are not in the frame then, and no call is answered by them.
+///
+/// # Safety
+///
+/// `frame` is that of the thread which `strongroom_enter` runs at this moment.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn strongroom_answer(frame: *mut Frame) -> bool {
+    if is_due() {
+        return false;
+    }
+    clock::touch();
+    // SAFETY: the frame is live, and `FlatContext::enter` does not touch it while the program runs.
+    let frame = unsafe { &mut *frame };
+    let answer: *mut Answer<'_> = ptr::with_exposed_provenance_mut(frame.answer);
+    // SAFETY: `FlatContext::enter`, which has not returned, keeps it for this and does not use it.
+    let answer = unsafe { &mut *answer };
+    answer(&mut frame.registers)
+}
+
 /// What a gate says.
 const CALL: u64 = 0;
 const PAUSE: u64 = 1;
@@ -49,6 +79,20 @@ struct Frame {
     /// Of the library OS, while the program runs.
     kernel_stack: u64,
     kernel_thread_pointer: u64,
+    /// Address of what answers calls at once, an [`Answer`], while the program runs.
+    answer: usize,
+}
+
+impl Frame {
+    const EMPTY: Self = Self {
+        registers: Registers { x: [0; 31], sp: 0, pc: 0, pstate: 0 },
+        thread_pointer: 0,
+        extended: [0; EXTENDED],
+        return_to: 0,
+        kernel_stack: 0,
+        kernel_thread_pointer: 0,
+        answer: 0,
+    };
 }
 
 const _: () = assert!(core::mem::offset_of!(Frame, thread_pointer) == 272);
@@ -58,12 +102,40 @@ const _: () = assert!(core::mem::offset_of!(Frame, kernel_stack) == 808);
 const _: () = assert!(core::mem::offset_of!(Frame, kernel_thread_pointer) == 816);
 
 unsafe extern "C" {
+    /// Stores the vector registers in a frame. See `gates.s`.
+    fn strongroom_save_vectors(frame: *mut Frame);
+    /// Loads them from a frame.
+    fn strongroom_load_vectors(frame: *const Frame);
     /// Runs a thread until it comes through a gate; which one. See `gates.s`.
     fn strongroom_enter(frame: *mut Frame) -> u64;
     /// Where the gate returns to for a place that has no stub. Not a function to be called.
     fn strongroom_anywhere();
     /// Makes the system call `rt_sigreturn`. Not a function to be called.
     fn strongroom_signal_return();
+}
+
+/// Whose vector registers are in the processor; null for those of who has called the library OS.
+static OWNER: AtomicPtr<Frame> = AtomicPtr::new(ptr::null_mut());
+/// The caller's, while a thread's are there: a function has to keep some.
+static CALLER: Mutex<Frame> = Mutex::new(Frame::EMPTY);
+
+/// Gives the vector registers to a thread, or back to the caller.
+fn give_vectors(to: *mut Frame) {
+    let from = OWNER.swap(to, Ordering::Relaxed);
+    let mut caller = CALLER.lock();
+    let caller = &raw mut *caller;
+    let frame_of = |owner: *mut Frame| if owner.is_null() { caller } else { owner };
+    // SAFETY: an owner is a live frame, see `drop`; the caller's is locked.
+    unsafe { strongroom_save_vectors(frame_of(from)) };
+    // SAFETY: as above, and all values are good for these registers.
+    unsafe { strongroom_load_vectors(frame_of(to)) };
+}
+
+/// Before the library OS returns to OP-TEE: what a thread has in the processor goes to its frame.
+pub(crate) fn give_back_vectors() {
+    if !OWNER.load(Ordering::Relaxed).is_null() {
+        give_vectors(ptr::null_mut());
+    }
 }
 
 /// Where signal handlers return to.
@@ -81,15 +153,18 @@ pub(super) struct FlatContext {
 impl FlatContext {
     /// With all registers zero.
     pub(super) fn new() -> Self {
-        let frame = Frame {
-            registers: Registers::default(),
-            thread_pointer: 0,
-            extended: [0; EXTENDED],
-            return_to: 0,
-            kernel_stack: 0,
-            kernel_thread_pointer: 0,
-        };
-        Self { frame, resumes_at: u64::MAX }
+        Self { frame: Frame::EMPTY, resumes_at: u64::MAX }
+    }
+
+    fn is_owner(&self) -> bool {
+        ptr::eq(OWNER.load(Ordering::Relaxed), &raw const self.frame)
+    }
+
+    /// The thread's vector registers are wanted in its frame.
+    fn collect_vectors(&self) {
+        if self.is_owner() {
+            give_back_vectors();
+        }
     }
 
     /// Chooses the way back to where the registers say; true when a system call is to be made there
@@ -156,25 +231,26 @@ impl Context for FlatContext {
         let Some(sites) = package::sites() else {
             return (Trap::Exception(Exception::IllegalInstruction), &mut self.frame.registers);
         };
+        let mut answer = answer;
+        self.frame.answer = (&raw mut answer).expose_provenance();
         loop {
-            if ENTRIES.fetch_add(1, Ordering::Relaxed) >= ENTRIES_PER_TICK {
+            if is_due() {
                 ENTRIES.store(0, Ordering::Relaxed);
                 return (Trap::Interrupt, &mut self.frame.registers);
             }
-            let again = self.choose_return(sites);
-            let gate = if again {
-                CALL
-            } else {
-                // SAFETY: the frame is live and the program's memory is what the kernel has mapped.
-                // The program shares this address space by design: what it does to it, short of
-                // the gates' own contract, is what a trusted application may do to itself.
-                let gate = unsafe { strongroom_enter(&raw mut self.frame) };
-                clock::touch();
-                gate
-            };
-            let action = if again { None } else { self.arrived(sites) };
+            if self.choose_return(sites) {
+                return (Trap::SystemCall, &mut self.frame.registers);
+            }
+            if !self.is_owner() {
+                give_vectors(&raw mut self.frame);
+            }
+            // SAFETY: the frame is live and the program's memory is what the kernel has mapped.
+            // The program shares this address space by design: what it does to it, short of
+            // the gates' own contract, is what a trusted application may do to itself.
+            let gate = unsafe { strongroom_enter(&raw mut self.frame) };
+            clock::touch();
+            let action = self.arrived(sites);
             match gate {
-                CALL if answer(&mut self.frame.registers) => {}
                 CALL => return (Trap::SystemCall, &mut self.frame.registers),
                 PAUSE => return (Trap::Interrupt, &mut self.frame.registers),
                 COUNTER => {
@@ -202,12 +278,20 @@ impl Context for FlatContext {
     }
 
     fn extended_state(&mut self) -> &[u8] {
+        self.collect_vectors();
         &self.frame.extended
     }
 
     fn set_extended_state(&mut self, state: &[u8]) -> Result<(), BadState> {
         let Ok(state) = <&[u8; EXTENDED]>::try_from(state) else { return Err(BadState) };
+        self.collect_vectors();
         self.frame.extended = *state;
         Ok(())
+    }
+}
+
+impl Drop for FlatContext {
+    fn drop(&mut self) {
+        self.collect_vectors();
     }
 }

@@ -6,27 +6,18 @@
 // A stub stores x29 and x30 below the program's stack pointer, and takes them from there when it
 // goes on: so both are free here, on the way in and on the way out.
 
-    .text
+// Vector registers stay as the program has them: the library OS has no code that uses them, which
+// `xtask` checks. They are moved when another thread goes on, or when somebody asks for them.
 
-    // Where the stub of an instruction branches to: notes which kind it was, for `strongroom_enter`.
-    .macro gate name, number
-    .global \name
-    .hidden \name
-    .type \name, %function
-\name:
+    .text
+    .arch_extension fp                      // the library OS's own target has neither
+    .arch_extension simd
+
+    // Stores what a function may change, and changes to the library OS's stack: x29 is the frame.
+    .macro arrive
     adrp x29, strongroom_current
     ldr x29, [x29, :lo12:strongroom_current]
     stp x0, x1, [x29, #0]
-    mov x0, #\number
-    b .Lleave
-    .endm
-
-    gate strongroom_gate_call, 0
-    gate strongroom_gate_pause, 1
-    gate strongroom_gate_breakpoint, 2
-    gate strongroom_gate_counter, 3
-
-.Lleave:
     stp x2, x3, [x29, #16]
     stp x4, x5, [x29, #32]
     stp x6, x7, [x29, #48]
@@ -36,55 +27,78 @@
     stp x14, x15, [x29, #112]
     stp x16, x17, [x29, #128]
     stp x18, x19, [x29, #144]
+    str x30, [x29, #800]
+    mov x1, sp
+    mrs x2, nzcv
+    str x1, [x29, #248]
+    str x2, [x29, #264]
+    ldr x1, [x29, #808]
+    mov sp, x1
+    .endm
+
+    // Where the stub of an instruction branches to: says which kind it was to who has entered.
+    .macro gate name, number
+    .global \name
+    .hidden \name
+    .type \name, %function
+\name:
+    arrive
+    mov x0, #\number
+    b .Lleave
+    .endm
+
+    gate strongroom_gate_pause, 1
+    gate strongroom_gate_breakpoint, 2
+    gate strongroom_gate_counter, 3
+
+    // A system call. Most are answered in between, with the program's thread pointer where it is.
+    .global strongroom_gate_call
+    .hidden strongroom_gate_call
+    .type strongroom_gate_call, %function
+strongroom_gate_call:
+    arrive
+    mov x0, x29
+    bl strongroom_answer
+    tbz w0, #0, .Lcall
+    ldr x1, [x29, #248]
+    ldr x2, [x29, #264]
+    ldr x30, [x29, #800]
+    mov sp, x1
+    msr nzcv, x2
+    ldp x2, x3, [x29, #16]
+    ldp x4, x5, [x29, #32]
+    ldp x6, x7, [x29, #48]
+    ldp x8, x9, [x29, #64]
+    ldp x10, x11, [x29, #80]
+    ldp x12, x13, [x29, #96]
+    ldp x14, x15, [x29, #112]
+    ldp x16, x17, [x29, #128]
+    ldr x18, [x29, #144]
+    ldp x0, x1, [x29]
+    ret                                     // into the stub
+
+.Lcall:
+    mov x0, #0
+.Lleave:
     stp x20, x21, [x29, #160]
     stp x22, x23, [x29, #176]
     stp x24, x25, [x29, #192]
     stp x26, x27, [x29, #208]
     str x28, [x29, #224]
-    ldp x1, x2, [sp], #16
-    stp x1, x2, [x29, #232]
-    mov x1, sp
+    ldr x1, [x29, #248]
+    ldp x2, x3, [x1], #16                   // the program's x29 and x30, from its stack
+    stp x2, x3, [x29, #232]
     str x1, [x29, #248]
-    str x30, [x29, #800]
-    mrs x1, nzcv
-    str x1, [x29, #264]
     mrs x1, tpidr_el0
     str x1, [x29, #272]
-    mrs x1, fpsr
-    mrs x2, fpcr
-    str w1, [x29, #280]
-    str w2, [x29, #284]
-    stp q0, q1, [x29, #288]
-    stp q2, q3, [x29, #320]
-    stp q4, q5, [x29, #352]
-    stp q6, q7, [x29, #384]
-    stp q8, q9, [x29, #416]
-    stp q10, q11, [x29, #448]
-    stp q12, q13, [x29, #480]
-    stp q14, q15, [x29, #512]
-    stp q16, q17, [x29, #544]
-    stp q18, q19, [x29, #576]
-    stp q20, q21, [x29, #608]
-    stp q22, q23, [x29, #640]
-    stp q24, q25, [x29, #672]
-    stp q26, q27, [x29, #704]
-    stp q28, q29, [x29, #736]
-    stp q30, q31, [x29, #768]
-    msr fpcr, xzr                           // the library OS's own: all defaults
     ldr x1, [x29, #816]
     msr tpidr_el0, x1
-    ldr x1, [x29, #808]
-    mov sp, x1
     ldp x19, x20, [sp, #16]
     ldp x21, x22, [sp, #32]
     ldp x23, x24, [sp, #48]
     ldp x25, x26, [sp, #64]
     ldp x27, x28, [sp, #80]
-    ldp d8, d9, [sp, #96]
-    ldp d10, d11, [sp, #112]
-    ldp d12, d13, [sp, #128]
-    ldp d14, d15, [sp, #144]
-    ldp x29, x30, [sp], #160
+    ldp x29, x30, [sp], #96
     ret                                     // from strongroom_enter
 
     // u64 strongroom_enter(Frame *): goes on with a thread; returns the number of the gate it comes through.
@@ -92,16 +106,12 @@
     .hidden strongroom_enter
     .type strongroom_enter, %function
 strongroom_enter:
-    stp x29, x30, [sp, #-160]!
+    stp x29, x30, [sp, #-96]!
     stp x19, x20, [sp, #16]
     stp x21, x22, [sp, #32]
     stp x23, x24, [sp, #48]
     stp x25, x26, [sp, #64]
     stp x27, x28, [sp, #80]
-    stp d8, d9, [sp, #96]
-    stp d10, d11, [sp, #112]
-    stp d12, d13, [sp, #128]
-    stp d14, d15, [sp, #144]
     mov x1, sp
     str x1, [x0, #808]
     mrs x1, tpidr_el0
@@ -110,26 +120,6 @@ strongroom_enter:
     str x0, [x1, :lo12:strongroom_current]
     ldr x1, [x0, #272]
     msr tpidr_el0, x1
-    ldr w1, [x0, #280]
-    ldr w2, [x0, #284]
-    msr fpsr, x1
-    msr fpcr, x2
-    ldp q0, q1, [x0, #288]
-    ldp q2, q3, [x0, #320]
-    ldp q4, q5, [x0, #352]
-    ldp q6, q7, [x0, #384]
-    ldp q8, q9, [x0, #416]
-    ldp q10, q11, [x0, #448]
-    ldp q12, q13, [x0, #480]
-    ldp q14, q15, [x0, #512]
-    ldp q16, q17, [x0, #544]
-    ldp q18, q19, [x0, #576]
-    ldp q20, q21, [x0, #608]
-    ldp q22, q23, [x0, #640]
-    ldp q24, q25, [x0, #672]
-    ldp q26, q27, [x0, #704]
-    ldp q28, q29, [x0, #736]
-    ldp q30, q31, [x0, #768]
     ldr x1, [x0, #264]
     msr nzcv, x1
     ldp x2, x3, [x0, #232]
@@ -153,6 +143,60 @@ strongroom_enter:
     ldr x28, [x0, #224]
     ldp x0, x1, [x0]
     ret                                     // into the stub, behind its call of the gate
+
+    // void strongroom_save_vectors(Frame *): stores what the program has in the processor.
+    .global strongroom_save_vectors
+    .hidden strongroom_save_vectors
+    .type strongroom_save_vectors, %function
+strongroom_save_vectors:
+    mrs x1, fpsr
+    mrs x2, fpcr
+    str w1, [x0, #280]
+    str w2, [x0, #284]
+    stp q0, q1, [x0, #288]
+    stp q2, q3, [x0, #320]
+    stp q4, q5, [x0, #352]
+    stp q6, q7, [x0, #384]
+    stp q8, q9, [x0, #416]
+    stp q10, q11, [x0, #448]
+    stp q12, q13, [x0, #480]
+    stp q14, q15, [x0, #512]
+    stp q16, q17, [x0, #544]
+    stp q18, q19, [x0, #576]
+    stp q20, q21, [x0, #608]
+    stp q22, q23, [x0, #640]
+    stp q24, q25, [x0, #672]
+    stp q26, q27, [x0, #704]
+    stp q28, q29, [x0, #736]
+    stp q30, q31, [x0, #768]
+    ret
+
+    // void strongroom_load_vectors(const Frame *)
+    .global strongroom_load_vectors
+    .hidden strongroom_load_vectors
+    .type strongroom_load_vectors, %function
+strongroom_load_vectors:
+    ldr w1, [x0, #280]
+    ldr w2, [x0, #284]
+    msr fpsr, x1
+    msr fpcr, x2
+    ldp q0, q1, [x0, #288]
+    ldp q2, q3, [x0, #320]
+    ldp q4, q5, [x0, #352]
+    ldp q6, q7, [x0, #384]
+    ldp q8, q9, [x0, #416]
+    ldp q10, q11, [x0, #448]
+    ldp q12, q13, [x0, #480]
+    ldp q14, q15, [x0, #512]
+    ldp q16, q17, [x0, #544]
+    ldp q18, q19, [x0, #576]
+    ldp q20, q21, [x0, #608]
+    ldp q22, q23, [x0, #640]
+    ldp q24, q25, [x0, #672]
+    ldp q26, q27, [x0, #704]
+    ldp q28, q29, [x0, #736]
+    ldp q30, q31, [x0, #768]
+    ret
 
     // Goes on at x17.
     .global strongroom_anywhere

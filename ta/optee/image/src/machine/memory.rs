@@ -4,6 +4,7 @@
 //! The arena comes from OP-TEE's System PTA (`PTA_SYSTEM_MAP_ZI`, OP-TEE 4.10,
 //! `lib/libutee/include/pta_system.h`): zeroed, readable and writable, never executable.
 
+use super::heap;
 use super::package::Found;
 use super::{StartError, TrustedApplication};
 use alloc::vec::Vec;
@@ -19,8 +20,9 @@ const SYSTEM_PTA: &str = "3a2f8978-5dc0-11e8-9c2d-fa7ae01bbebc";
 const MAP_ZERO_INITIALISED: u32 = 2;
 /// Memory of a package that names none.
 const DEFAULT: usize = 32 << 20;
-/// What the library OS uses itself beside the arena: its image, heap and stack, about.
-const OVERHEAD: usize = 6 << 20;
+/// What the library OS uses itself beside arena and heap: its image with the start heap, and its
+/// stack, about.
+const OVERHEAD: usize = 3 << 20;
 /// The offset of a page's last byte.
 const LAST: usize = PAGE_SIZE - 1;
 /// A page of an object's writable segment, which is no frame of the arena.
@@ -138,7 +140,7 @@ pub(super) fn with<T>(absent: T, action: impl FnOnce(&mut Memory) -> T) -> T {
     }
 }
 
-/// Gets the arena from OP-TEE and opens the books.
+/// Gets heap and arena from OP-TEE and opens the books.
 pub(super) fn start(found: &Found) -> Result<(), StartError> {
     let wanted = match usize::try_from(found.package.memory) {
         Ok(0) => DEFAULT,
@@ -146,6 +148,7 @@ pub(super) fn start(found: &Found) -> Result<(), StartError> {
         Err(_) => return Err(StartError::NoMemory),
     };
     let length = wanted.checked_next_multiple_of(PAGE_SIZE).ok_or(StartError::NoMemory)?;
+    heap::start(length)?;
     let start = map(length).ok_or(StartError::NoMemory)?;
     let arena = Arena(Window { start, length });
     let books = Books::new(length / PAGE_SIZE).ok_or(StartError::NoMemory)?;
@@ -167,7 +170,7 @@ pub(super) fn start(found: &Found) -> Result<(), StartError> {
 }
 
 /// Maps zeroes; where they lie.
-fn map(length: usize) -> Option<usize> {
+pub(super) fn map(length: usize) -> Option<usize> {
     let uuid = Uuid::parse_str(SYSTEM_PTA).ok()?;
     let mut session = TaSessionBuilder::new(uuid).build().ok()?;
     let mut parameters = TeeParams::new()
@@ -347,6 +350,6 @@ impl Frames for TrustedApplication {
     }
 
     fn overhead(&self) -> usize {
-        OVERHEAD
+        heap::added().saturating_add(OVERHEAD)
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! The machine: everything that touches memory by address, or changes what the processor runs.
 //!
-//! [`package`] finds what was packed; [`memory`] is the memory that program and page cache share;
-//! [`attestation`] vouches for it; [`space`] the one address space; [`context`] enters the program and comes back; [`clock`] and
-//! [`entropy`] ask OP-TEE. One thread runs, and nothing interrupts it but OP-TEE, unseen.
+//! [`package`] finds what was packed; [`memory`] is the memory that program and page cache share,
+//! [`heap`] the kernel's own; [`attestation`] vouches for it all; [`space`] is the one address space;
+//! [`context`] enters the program and comes back; [`clock`] and [`entropy`] ask OP-TEE. One thread
+//! runs, and nothing interrupts it but OP-TEE, unseen.
 #![allow(
     clippy::as_conversions,
     reason = "usize and u64 are the same here, and addresses become pointers in this module only"
@@ -12,8 +13,9 @@
 
 mod attestation;
 pub(crate) mod clock;
-mod context;
+pub(crate) mod context;
 mod entropy;
+mod heap;
 mod memory;
 mod package;
 mod space;
@@ -103,6 +105,10 @@ impl Machine for TrustedApplication {
 
     fn attesting_environment(&self) -> Option<&dyn AttestingEnvironment> {
         Some(self)
+    }
+
+    fn is_heap_short(&self) -> bool {
+        heap::is_short()
     }
 
     fn signal_return(&self) -> Option<usize> {
