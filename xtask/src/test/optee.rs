@@ -2,6 +2,7 @@
 //! The step `optee`: the harness itself in real QEMU, then test suites in its normal world, then
 //! programs in our library OS in the secure one.
 
+mod evidence;
 mod harness;
 mod launched;
 mod power;
@@ -26,6 +27,7 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     tally.check("optee/power-cuts-during-writes", || power::cuts(workspace, &made));
     suites(workspace, &made, full, tally);
     launched::run_all(workspace, &made, tally);
+    evidence::run_all(workspace, &made, tally);
     programs(workspace, &made, full, "", tally);
     if full && let Ok(stock) = Made::of(workspace, Configuration::Stock, false) {
         programs(workspace, &stock, full, "-stock", tally);
@@ -35,10 +37,13 @@ pub(super) fn run_all(workspace: &Workspace, full: bool, tally: &Tally) {
     tally.check("optee/programs", || enclave::check_programs(workspace, &made, names));
 }
 
-/// Only `strongroom run --tee optee-qemu`.
+/// Only `strongroom run --tee optee-qemu`, and evidence of what it runs.
 pub(super) fn run_launched(workspace: &Workspace, tally: &Tally) {
     match Made::best(workspace) {
-        Ok(made) => launched::run_all(workspace, &made, tally),
+        Ok(made) => {
+            launched::run_all(workspace, &made, tally);
+            evidence::run_all(workspace, &made, tally);
+        }
         Err(error) => tally.check("optee image", || Err(error)),
     }
 }

@@ -64,7 +64,6 @@ fn identity_key() -> Result<SigningKey, SecurityError> {
         .with_memref_in(ParamIndex::Arg0, IDENTITY_LABEL)
         .with_memref_out(ParamIndex::Arg1, seed.as_mut_slice());
     system.invoke_command(DERIVE_TA_UNIQUE_KEY, &mut parameters).map_err(refused)?;
-    drop(parameters);
     Ok(SigningKey::from_bytes(&seed))
 }
 

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+//! Evidence of a trusted application under real OP-TEE: enrolled, measured from the package alone, and
+//! held against a policy before a secret is sent; then one thing after the other is wrong.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Tally;
+use crate::{
+    optee::{Built, Made, programs_root},
+    process::{self, Finished},
+    workspace::Workspace,
+};
+
+const SECRET: &str = "only-for-the-application-that-was-measured";
+const SCRIPT: &str = "read secret < /run/secrets/greeting; echo got $secret";
+/// Signing keys of devices are made at the first use, under emulation.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Makes the checks and counts them.
+pub(super) fn run_all(workspace: &Workspace, made: &Made, tally: &Tally) {
+    let mut owner = None;
+    tally.check("optee/an application is enrolled and measured", || {
+        owner = Some(Owner::new(workspace, made)?);
+        Ok(())
+    });
+    let Some(owner) = owner else { return };
+    tally.check("optee/a secret goes to the measured application", || owner.is_trusted());
+    tally.check("optee/and to no other", || owner.trusts_nothing_else());
+}
+
+/// Somebody with a workload, a policy, a simulated device and a secret.
+struct Owner {
+    launcher: PathBuf,
+    machine: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Owner {
+    fn new(workspace: &Workspace, made: &Made) -> Result<Self> {
+        let built = Built::make(workspace, made)?;
+        let folder = tempfile::tempdir()?;
+        let owner = Self { launcher: built.launcher, machine: built.machine, folder };
+        let mut keygen = owner.strongroom(&["keygen", "-o"]);
+        let key = process::run_quietly(keygen.arg(owner.path("owner.key")))?;
+        owner.write("app", SCRIPT, &programs_root(workspace)?, &String::from_utf8_lossy(&key))?;
+        owner.write("other", "echo got nothing", &programs_root(workspace)?, "")?;
+        owner.enrol()?;
+        owner.measure(&built.library_os)?;
+        Ok(owner)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn strongroom(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.launcher);
+        command.args(arguments).env("STRONGROOM_OPTEE_MACHINE", &self.machine);
+        command
+    }
+
+    /// A manifest; without a key, that of the first one.
+    fn write(&self, name: &str, script: &str, root: &Path, key: &str) -> Result<()> {
+        let owner = match key.trim() {
+            "" => {
+                let first = fs::read_to_string(self.path("app.toml"))?;
+                let line = first.lines().find(|line| line.starts_with("owners"));
+                line.context("a key")?.to_owned()
+            }
+            key => format!("owners = ['{key}']"),
+        };
+        let manifest = format!(
+            "[workload]\nprogram = '/usr/bin/bash'\narguments = ['-c', '{script}']\n\
+             [image]\nroot = '{}'\nowner = 'root'\n[resources]\nmemory = '16M'\n\
+             [session]\n{owner}\nsecrets = ['greeting']\n",
+            root.display()
+        );
+        Ok(fs::write(self.path(&format!("{name}.toml")), manifest)?)
+    }
+
+    fn enrol(&self) -> Result<()> {
+        let mut command = self.strongroom(&["enroll", "--tee", "optee-qemu", "--storage"]);
+        command.arg(self.path("device")).arg("--manifest").arg(self.path("app.toml"));
+        process::run_quietly(command.arg("-o").arg(self.path("device.toml")))?;
+        let text = fs::read_to_string(self.path("device.toml"))?;
+        ensure!(text.contains("platform = \"simulated\""), "QEMU is enrolled as: {text}");
+        Ok(())
+    }
+
+    /// Packs, and writes down the policy that follows.
+    fn measure(&self, library_os: &Path) -> Result<()> {
+        let mut pack = self.strongroom(&["pack"]);
+        pack.arg(self.path("app.toml")).arg("-o").arg(self.path("app.room"));
+        process::run_quietly(pack.arg(format!("--kernel=optee={}", library_os.display())))?;
+        let mut measure = self.strongroom(&["measure", "--tee", "optee", "--json"]);
+        let json = process::run_quietly(measure.arg(self.path("app.room")))?;
+        let json: serde_json::Value = serde_json::from_slice(&json)?;
+        let of = |name: &str| json.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+        let policy = format!(
+            "version = 1\n[optee]\nta_uuids = ['{}']\nmin_ta_version = 0\n\
+             package_digests = ['{}']\nmemory_hashes = ['{}']\nidentity_key_ids = 'skip'\n\
+             report_data = 'given'\n",
+            of("ta_uuid"),
+            of("package_digest"),
+            of("memory_hash")
+        );
+        Ok(fs::write(self.path("policy.toml"), policy)?)
+    }
+
+    fn run(&self, name: &str, policy: &str, further: &[&str]) -> Result<Finished> {
+        let mut command = self.strongroom(&["run", "--tee", "optee-qemu", "--storage"]);
+        command.arg(self.path("device")).arg("--manifest").arg(self.path(name));
+        command.arg("--attest").arg(self.path(policy));
+        command.arg("--enrolment").arg(self.path("device.toml"));
+        command.arg("--owner-key").arg(self.path("owner.key"));
+        command.args(["--secret", &format!("greeting={SECRET}")]).args(further);
+        process::capture(&mut command, b"", LIMIT)
+    }
+
+    fn is_trusted(&self) -> Result<()> {
+        let ran = self.run("app.toml", "policy.toml", &["--insecure-accept-simulated"])?;
+        let error = String::from_utf8_lossy(&ran.stderr);
+        ensure!(ran.status == 0, "status {}: {error}", ran.status);
+        let expected = format!("got {SECRET}\n");
+        ensure!(ran.stdout == expected.as_bytes(), "{}", String::from_utf8_lossy(&ran.stdout));
+        Ok(())
+    }
+
+    /// Another argument, another memory hash, a newer version wanted, a device that is simulated.
+    fn trusts_nothing_else(&self) -> Result<()> {
+        let policy = fs::read_to_string(self.path("policy.toml"))?;
+        let hash = policy.split("memory_hashes = ['").nth(1).context("a hash")?;
+        let (hash, _) = hash.split_at_checked(64).context("a hash")?;
+        let uuid = policy.split("ta_uuids = ['").nth(1).context("a UUID")?;
+        let (uuid, _) = uuid.split_at_checked(36).context("a UUID")?;
+        fs::write(self.path("hash.toml"), policy.replace(hash, &hash.replace(['0', '1'], "2")))?;
+        fs::write(
+            self.path("newer.toml"),
+            policy.replace("min_ta_version = 0", "min_ta_version = 1"),
+        )?;
+        let simulated = "--insecure-accept-simulated";
+        for (manifest, policy, further, check) in [
+            ("app.toml", "hash.toml", &[simulated][..], "optee.memory_hashes"),
+            ("app.toml", "newer.toml", &[simulated], "optee.min_ta_version"),
+            ("other.toml", "policy.toml", &[simulated], "token: identity key"),
+            // Under the first one's name: the identity key is the same, the program is not.
+            ("other.toml", "policy.toml", &[simulated, "--uuid", uuid], "optee.package_digests"),
+            ("app.toml", "policy.toml", &[], "is simulated"),
+        ] {
+            let ran = self.run(manifest, policy, further)?;
+            let error = String::from_utf8_lossy(&ran.stderr);
+            ensure!(ran.status == 125, "{check}: status {}: {error}", ran.status);
+            ensure!(error.contains(check), "not because of {check}: {error}");
+            ensure!(ran.stdout.is_empty(), "{check}: the program ran");
+        }
+        Ok(())
+    }
+}
