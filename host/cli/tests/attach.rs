@@ -161,11 +161,6 @@ fn a_program_without_a_session_needs_no_place_for_one_and_the_other_way_round() 
     assert_eq!(status, Some(125));
     assert!(errors.contains("no session that anybody could attach to"), "{errors}");
     assert!(!folder.path("here").exists(), "the socket is gone with the launcher");
-    let pack = ["pack-ta", "--manifest", "session.toml", "--root", "rootfs", "--key", "payload"];
-    let pack = [&pack[..], &["--library-os", "payload", "-o", "out"]].concat();
-    let (status, _, errors) = strongroom(folder.0.path(), &pack);
-    assert_eq!(status, Some(125));
-    assert!(errors.contains("a trusted application has no evidence"), "{errors}");
     let (status, _, errors) = run("session.toml", &["--secret", "a=b"]);
     assert_eq!(status, Some(125));
     assert!(errors.contains("--attest"), "{errors}");

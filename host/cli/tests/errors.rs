@@ -58,7 +58,8 @@ fn errors_around_trusted_applications_say_what_to_do() {
     for (tee, options, sentence, hint) in [
         (&qemu[..], &["--machine", root][..], "no OP-TEE machine", "cargo xtask optee build"),
         (&qemu, &["--payload", "x"], "--payload is for --tee snp-sim only", "another --tee"),
-        (&qemu, &["--attest", "x"], "--attest is for --tee snp-sim only", "another --tee"),
+        (&qemu, &["--accel", "tcg"], "--accel is for --tee snp-sim only", "another --tee"),
+        (&device, &["--storage", root], "--storage is for --tee optee-qemu only", "another --tee"),
         (&qemu, &["--installed", uuid], "--installed is for --tee optee only", "another --tee"),
         (&device, &["--logs", root], "--logs is for --tee optee-qemu only", "another --tee"),
         (&device[..3], &[], "no key was given", "--installed"),

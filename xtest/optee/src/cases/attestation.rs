@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 //! OP-TEE's attestation PTA, where it is built in.
 
-use std::fs;
+use std::{fs, io};
 
+use ed25519_dalek::{Signer as _, SigningKey};
+use strongroom_optee_package::Uuid as Name;
+use strongroom_optee_run::evidence;
 use strongroom_tee::{Code, Operation, Parameter, Session, Tee, TeeError, Uuid};
+use strongroom_token::{MemoryHash, NONCE_LEN, Statement, Token};
+use strongroom_verifier::{AttestationKey, Enrolment, Hex, Platform, Policy, Reason, verify_token};
 
 use super::case;
 use crate::{
@@ -18,6 +23,7 @@ pub(super) const CASES: &[Case] = &[
     case(8004, "Attestation: bad nonces and short buffers", refused),
     case(8005, "Attestation: TA memory is for TAs only", ta_memory),
     case(8006, "Randomness: not twice the same", random),
+    case(8007, "Attestation: a digest of a file is no evidence of memory", forged),
 ];
 
 /// Bytes of a SHA-256 digest, which answers begin with.
@@ -157,6 +163,63 @@ fn ta_memory(checks: &mut Checks) -> Result<(), Stop> {
     let answer = measure(&session, ta::ATTESTATION_TA_MEMORY, [b"", b"nonce"], ROOM);
     checks.fails(answer, Code::AccessDenied);
     Ok(())
+}
+
+/// A client in the normal world makes up a token: with a key of its own, and a digest that the PTA signs
+/// for anybody, over the nonce that evidence has.
+fn forged(checks: &mut Checks) -> Result<(), Stop> {
+    let Some(session) = attestation(checks)? else { return Ok(()) };
+    if !ta::file(ta::TALK).exists() {
+        checks.skip("no packed program is installed");
+        return Ok(());
+    }
+    let (exponent, modulus, _) = key(&session)?;
+    let honest = evidence::answer(Name(*ta::TALK.as_bytes()), &[5; NONCE_LEN])?;
+    let said = Token::parse(&honest).map_err(io::Error::other)?.statement;
+    let memory = said.memory.clone().ok_or(Stop)?;
+    let attacker = SigningKey::from_bytes(&[7; 32]);
+    let identity_key = attacker.verifying_key().to_bytes();
+    let mut made_up = Statement { identity_key, memory: None, ..said.clone() };
+    let nonce = made_up.memory_nonce();
+    let uuid = in_memory(ta::TALK);
+    let answer = measure(&session, ta::ATTESTATION_TA_DIGEST, [&uuid, &nonce], ROOM)?;
+    let (digest, signature) = answer.split_first_chunk().ok_or(Stop)?;
+    let mut judge = |hash: [u8; DIGEST], enrolled: [u8; 32]| {
+        made_up.memory = Some(MemoryHash { hash, signature: signature.to_vec() });
+        let token = made_up.to_token(|signed| attacker.sign(signed).to_bytes());
+        verdict(&token.unwrap_or_default(), enrolled, &memory.hash, (&exponent, &modulus))
+    };
+    checks.equal(judge(*digest, said.identity_key), "token.identity_key".to_owned());
+    // Enrolled himself, he has what the PTA has signed; but it is not what is asked for.
+    checks.equal(judge(*digest, identity_key), "optee.memory_hashes".to_owned());
+    checks.equal(judge(memory.hash, identity_key), "token.memory_signature".to_owned());
+    let accepted = verdict(&honest, said.identity_key, &memory.hash, (&exponent, &modulus));
+    checks.equal(accepted, "accepted".to_owned());
+    Ok(())
+}
+
+/// The check that refuses a token, under an enrolment of that identity key and the device's own.
+fn verdict(
+    token: &[u8],
+    identity_key: [u8; 32],
+    memory_hash: &[u8; DIGEST],
+    (exponent, modulus): (&[u8], &[u8]),
+) -> String {
+    let skipped =
+        ["ta_uuids", "min_ta_version", "package_digests", "identity_key_ids", "report_data"];
+    let skipped = skipped.map(|name| format!("{name} = 'skip'\n")).concat();
+    let hash = Hex(*memory_hash);
+    let policy = format!("version = 1\n[optee]\nmemory_hashes = ['{hash}']\n{skipped}");
+    let key = AttestationKey { modulus: modulus.to_vec(), exponent: exponent.to_vec() };
+    let enrolment = Enrolment::new(Platform::Device, ta::TALK, identity_key, Some(key));
+    match (Policy::from_toml(&policy), enrolment) {
+        (Ok(policy), Ok(enrolment)) => match verify_token(token, &enrolment, &policy) {
+            Ok(_) => "accepted".to_owned(),
+            Err(refusal) => Reason::from(&refusal).check,
+        },
+        (Err(error), _) => error.to_string(),
+        (Ok(_), Err(error)) => error.to_string(),
+    }
 }
 
 fn random(checks: &mut Checks) -> Result<(), Stop> {
