@@ -21,8 +21,9 @@ pub(crate) const OS_TEST_CLIENT_IDENTITY: u32 = 20;
 /// there.
 pub(crate) const TALK: Uuid = Uuid::from_u128(0xe4d1c9b2_6a57_4f0e_8c3b_7d5f2a914b60);
 pub(crate) const TALK_IMAGE: &str = "/root/talk.image";
-/// Its only command.
+/// Its commands are this one and the one for evidence, 1; then there is none.
 pub(crate) const TALK_TURN: u32 = 0;
+pub(crate) const TALK_UNKNOWN: u32 = 2;
 
 /// Cryptography.
 pub(crate) const CRYPT: Uuid = Uuid::from_u128(0xcb3e5ba0_adf1_11e0_998b_0002a5d5c51b);

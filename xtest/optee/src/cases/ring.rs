@@ -262,7 +262,7 @@ fn parameters(checks: &mut Checks) -> Result<(), Stop> {
         });
     }
     let mut operation = Operation::new([Parameter::whole(&mut long), none(), none(), none()]);
-    checks.fails(session.invoke(ta::TALK_TURN + 1, &mut operation), Code::NotSupported);
+    checks.fails(session.invoke(ta::TALK_UNKNOWN, &mut operation), Code::NotSupported);
     checks.succeeds(session.invoke(ta::TALK_TURN, &mut operation));
     Ok(())
 }
