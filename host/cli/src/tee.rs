@@ -118,7 +118,7 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
     let attaching = owner.map(|owner| Attaching::start(owner, session.controller()));
     let served = attendance.serve(session);
     let interrupted = matches!(served, Err(LaunchError::Interrupted(_)));
-    let finished = carrier.finish(interrupted);
+    let finished = carrier.finish(interrupted || attaching.is_some());
     if let Some(refused) = attaching.and_then(Attaching::refusal) {
         return Err(refused);
     }
