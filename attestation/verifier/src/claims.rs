@@ -5,7 +5,7 @@ use crate::rule::{Hex, Version};
 use crate::{CachedChain, Enrolment, KeyKind, Platform, ProductLine, Root};
 use serde::Serialize;
 use strongroom_evidence::{Extension, GuestPolicy, PlatformInfo, Report, TcbVersion, Vmpl};
-use strongroom_token::{Statement, Token};
+use strongroom_token::{DIGEST_LEN, Statement, Token};
 use uuid::Uuid;
 
 /// Facts that evidence proves, and all that is weak about it.
@@ -255,8 +255,13 @@ impl From<OpteeClaims> for Claims {
 }
 
 impl OpteeClaims {
-    /// The facts of a token whose signatures were checked. `memory_hash` is what the PTA has signed.
-    pub(crate) fn of(statement: &Statement, memory_hash: bool, enrolment: &Enrolment) -> Self {
+    /// The facts of a token whose signatures were checked. `memory_hash` is what the enrolled device has
+    /// signed.
+    pub(crate) fn of(
+        statement: &Statement,
+        memory_hash: Option<[u8; DIGEST_LEN]>,
+        enrolment: &Enrolment,
+    ) -> Self {
         let key_id = Hex(Token::key_id(&statement.identity_key));
         Self {
             insecure: Insecure::of_platform(enrolment.platform, &key_id),
@@ -264,11 +269,7 @@ impl OpteeClaims {
             ta_uuid: Uuid::from_bytes(statement.ta_uuid),
             ta_version: statement.ta_version,
             package_digest: Hex(statement.package_digest),
-            memory_hash: statement
-                .memory
-                .as_ref()
-                .filter(|_| memory_hash)
-                .map(|memory| Hex(memory.hash)),
+            memory_hash: memory_hash.map(Hex),
             report_data: Hex(statement.nonce),
             identity_key_id: key_id,
             identity_of: IDENTITY_OF,

@@ -5,7 +5,7 @@
 //! Neither key has a chain of certificates: an enrolment is all that vouches for them.
 
 use crate::Hex;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version of enrolments that this crate reads and writes.
@@ -47,10 +47,10 @@ pub enum Platform {
 #[serde(deny_unknown_fields)]
 pub struct AttestationKey {
     /// The modulus, 256 to 512 bytes.
-    #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
+    #[serde(with = "hex::serde")]
     pub modulus: Vec<u8>,
     /// The public exponent.
-    #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
+    #[serde(with = "hex::serde")]
     pub exponent: Vec<u8>,
 }
 
@@ -106,15 +106,6 @@ impl Enrolment {
         }
         Ok(self)
     }
-}
-
-fn to_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&hex::encode(bytes))
-}
-
-fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    hex::decode(text).map_err(|_| serde::de::Error::custom("expected hexadecimal digits"))
 }
 
 #[cfg(test)]

@@ -24,14 +24,14 @@ pub(crate) fn check(bytes: &[u8], enrolment: &Enrolment) -> Result<OpteeClaims, 
     if found != enrolment.ta_uuid {
         return Err(Refusal::TrustedApplication { expected: enrolment.ta_uuid, found });
     }
-    let vouched = match (&statement.memory, &enrolment.attestation_key) {
+    let memory_hash = match (&statement.memory, &enrolment.attestation_key) {
         (Some(memory), Some(key)) => {
             check_memory(statement, memory, key)?;
-            true
+            Some(memory.hash)
         }
-        (Some(_) | None, _) => false,
+        (Some(_) | None, _) => None,
     };
-    Ok(OpteeClaims::of(statement, vouched, enrolment))
+    Ok(OpteeClaims::of(statement, memory_hash, enrolment))
 }
 
 /// The PTA signs nonce and hash, one behind the other.

@@ -12,8 +12,10 @@
 mod support;
 
 use strongroom_evidence::{Extension, FirmwareVersion, GuestPolicy, PlatformInfo, Report, Vmpl};
-use strongroom_verifier::{Policy, Refusal};
-use support::{Machine, Verified as _, parse, policy, policy_table, policy_with, table_of};
+use strongroom_verifier::Policy;
+use support::{
+    Machine, Verified as _, parse, policy, policy_table, policy_with, refused_key, table_of,
+};
 use toml::{Table, Value};
 
 /// Every key of the policy but `version`, and the one that may be missing.
@@ -117,16 +119,6 @@ fn set_mitigations(report: &mut Report, launch: u64, current: u64) {
     let cpu = report.cpu().unwrap();
     let (launch_mitigations, current_mitigations) = (launch, current);
     report.extension = Extension::V5 { cpu, launch_mitigations, current_mitigations };
-}
-
-fn refused_key<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> String {
-    match outcome.unwrap_err() {
-        Refusal::Policy { key, expected, found } => {
-            assert_ne!(expected, found);
-            key
-        }
-        other => panic!("{other}"),
-    }
 }
 
 #[test]

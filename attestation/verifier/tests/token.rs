@@ -4,13 +4,15 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::wildcard_enum_match_arm,
     reason = "a test that meets the unexpected is to fail"
 )]
+
+mod support;
 
 use strongroom_attestation_testing::application::{Application, device_signature, policy_text};
 use strongroom_token::{MemoryHash, Statement};
 use strongroom_verifier::{Claims, Enrolment, OpteeClaims, Policy, Refusal, verify_token};
+use support::refused_key;
 use toml::{Table, Value};
 
 /// All keys of `[optee]`.
@@ -49,16 +51,6 @@ fn enrolment() -> Enrolment {
 
 fn verify(application: &Application, policy: &Policy) -> Result<OpteeClaims, Refusal> {
     verify_token(&application.token(), &enrolment(), policy)
-}
-
-fn refused_key(outcome: Result<OpteeClaims, Refusal>) -> String {
-    match outcome.unwrap_err() {
-        Refusal::Policy { key, expected, found } => {
-            assert_ne!(expected, found);
-            key
-        }
-        other => panic!("{other}"),
-    }
 }
 
 #[test]

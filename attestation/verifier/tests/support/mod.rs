@@ -77,3 +77,11 @@ impl Verified for Machine {
         }
     }
 }
+
+/// The key of the policy whose check refuses.
+pub fn refused_key<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> String {
+    let refusal = outcome.unwrap_err();
+    let Refusal::Policy { key, expected, found } = refusal else { panic!("{refusal}") };
+    assert_ne!(expected, found);
+    key
+}
