@@ -120,8 +120,7 @@ pub(crate) fn pack(options: PackTaOptions) -> anyhow::Result<ExitCode> {
     let described = options.workload.describe(None)?;
     fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot make {}", options.output.display()))?;
-    let image = Image::for_source(&described.root, described.ownership);
-    let image = image.map_err(LaunchError::from)?;
+    let image = described.image()?;
     let application = options.packing.pack(&described, &image, &options.key, options.verbose)?;
     let uuid = application.packed.uuid;
     let file = |ending: &str| options.output.join(format!("{uuid}.{ending}"));

@@ -95,18 +95,15 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
         workload.program.push("/".to_owned());
     }
     let described = workload.describe(terminal_kind())?;
-    let image = Image::for_source(&described.root, described.ownership);
-    let image = image.map_err(LaunchError::from)?;
+    let image = described.image()?;
     let target = optee.target(&described, &image, folder.as_ref(), verbose)?;
     if verbose {
         report::line(&platform(folder.as_ref()));
     }
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
-    match (&target, described.workload.session.is_some(), listener.is_some()) {
-        (Target::Packed(..), true, false) => return Err(LaunchError::NoAttachAddress.into()),
-        (Target::Packed(..), false, true) => return Err(LaunchError::NoSession.into()),
-        // What is installed knows its own manifest.
-        (Target::Packed(..) | Target::Installed(_), ..) => {}
+    // What is installed knows its own manifest.
+    if matches!(target, Target::Packed(..)) {
+        described.workload.check_attach(listener.is_some())?;
     }
     let mut session = Session::over(ours, services(image, described.workload, listener))?;
     observe(&mut session, began, verbose);
@@ -178,8 +175,7 @@ impl OpteeOptions {
     pub(crate) fn enrol_in_machine(mut self, workload: WorkloadOptions) -> anyhow::Result<String> {
         let folder = self.folder()?;
         let described = workload.describe(None)?;
-        let image = Image::for_source(&described.root, described.ownership);
-        let image = image.map_err(LaunchError::from)?;
+        let image = described.image()?;
         let target = self.target(&described, &image, Some(&folder), false)?;
         let (Target::Packed(uuid, _) | Target::Installed(uuid)) = &target;
         let uuid = uuid.to_string();

@@ -4,7 +4,7 @@
 use crate::arguments::Grant;
 use clap::Args;
 use std::path::PathBuf;
-use strongroom_client::image::Ownership;
+use strongroom_client::image::{Image, Ownership};
 use strongroom_client::manifest::{ManifestFile, parse_environment, parse_memory};
 use strongroom_client::{LaunchError, Workload};
 
@@ -41,6 +41,13 @@ pub(crate) struct Described {
     pub(crate) workload: Workload,
     pub(crate) root: PathBuf,
     pub(crate) ownership: Ownership,
+}
+
+impl Described {
+    /// The image of its root.
+    pub(crate) fn image(&self) -> Result<Image, LaunchError> {
+        Ok(Image::for_source(&self.root, self.ownership)?)
+    }
 }
 
 impl WorkloadOptions {

@@ -172,11 +172,7 @@ impl Launcher {
         if manifest.program.is_empty() {
             return Err(LaunchError::NoProgram);
         }
-        match (&manifest.session, &self.attach) {
-            (Some(_), None) => return Err(LaunchError::NoAttachAddress),
-            (None, Some(_)) => return Err(LaunchError::NoSession),
-            (Some(_), Some(_)) | (None, None) => {}
-        }
+        self.workload.check_attach(self.attach.is_some())?;
         if let Payload::File(path) = &self.payload
             && !path.is_file()
         {

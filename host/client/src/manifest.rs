@@ -42,6 +42,7 @@ mod tests;
 
 pub use values::{parse_connect, parse_directory, parse_environment, parse_listen, parse_memory};
 
+use crate::LaunchError;
 use crate::image::Ownership;
 use crate::session::{ConnectAccess, DirectoryAccess, ListenAccess};
 use std::collections::BTreeMap;
@@ -161,6 +162,19 @@ impl Workload {
     ) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
         Self { program: program.into(), arguments, ..Self::default() }
+    }
+
+    /// Whether clients have a place to come to where there is a session for them, and none where not.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError::NoAttachAddress`], [`LaunchError::NoSession`].
+    pub const fn check_attach(&self, listens: bool) -> Result<(), LaunchError> {
+        match (self.session.is_some(), listens) {
+            (true, false) => Err(LaunchError::NoAttachAddress),
+            (false, true) => Err(LaunchError::NoSession),
+            (true, true) | (false, false) => Ok(()),
+        }
     }
 
     /// What the enclave is told and what is measured. Host paths and addresses are not part of it.
