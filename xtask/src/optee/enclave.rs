@@ -99,10 +99,9 @@ pub(crate) fn run_all(workspace: &Workspace, made: &Made, full: bool) -> Result<
 
 /// Packed cases and what they are made of.
 struct Bench {
-    root: PathBuf,
+    packer: Packer,
     image: PathBuf,
     cases: Vec<(Case, Packed)>,
-    _work: tempfile::TempDir,
 }
 
 fn run_on(
@@ -112,11 +111,11 @@ fn run_on(
     options: &Options,
 ) -> Result<Vec<Ran>> {
     let mut ran = Vec::new();
-    let (built, bench) = prepare(workspace, made, options, &mut ran)?;
+    let bench = prepare(workspace, made, options, &mut ran)?;
     if bench.cases.is_empty() {
         return Ok(ran);
     }
-    install(&mut machine, &built, bench.cases.iter().map(|(_, packed)| packed));
+    install(&mut machine, &bench.packer, bench.cases.iter().map(|(_, packed)| packed));
     let mut booted = boot(&machine).map_err(explained)?;
     for (case, packed) in bench.cases.iter().filter(|(case, _)| !case.helper) {
         let started = Instant::now();
@@ -134,12 +133,9 @@ fn prepare(
     made: &Made,
     options: &Options,
     ran: &mut Vec<Ran>,
-) -> Result<(Built, Bench)> {
+) -> Result<Bench> {
     let cases = cases::read(workspace, made.configuration, &options.filters, options.full)?;
-    let built = Built::make(workspace, made)?;
-    let root = root::make(workspace)?;
-    let work = tempfile::tempdir_in(&workspace.target)?;
-    let packer = Packer { built: &built, made, root: &root, work: work.path() };
+    let packer = Packer::make(workspace, made)?;
     let step = Step::start("pack programs");
     let mut all = Vec::new();
     for case in cases {
@@ -156,17 +152,17 @@ fn prepare(
     }
     step.finish("packed");
     let image = all.first().map(|(_, packed)| packed.image.clone()).unwrap_or_default();
-    Ok((built, Bench { root, image, cases: all, _work: work }))
+    Ok(Bench { packer, image, cases: all })
 }
 
 /// Puts applications with their one image into a machine, and the command line that runs them.
 fn install<'a>(
     machine: &mut strongroom_optee_qemu::Options,
-    built: &Built,
+    packer: &Packer,
     applications: impl IntoIterator<Item = &'a Packed>,
 ) {
     machine.memory_mib = MEMORY_MIB;
-    machine.files.push((RUNNER.into(), built.runner.clone()));
+    machine.files.push((RUNNER.into(), packer.built.runner.clone()));
     let mut image = None;
     for packed in applications {
         let place = Path::new(APPLICATIONS).join(format!("{}.ta", packed.uuid));
@@ -194,7 +190,7 @@ impl Bench {
         verbose: bool,
     ) -> Result<Option<String>> {
         if let Some(Spoil::Image(file)) = &case.spoil {
-            let place = place_in_image(&self.image, &self.root, file)?;
+            let place = place_in_image(&self.image, &self.packer.root, file)?;
             spoil_image(machine, place)?;
         }
         let script = case.script.as_deref().unwrap_or("$RUN");

@@ -15,11 +15,9 @@ use strongroom_optee_qemu::{Command, Input, Machine};
 
 use super::{
     IMAGE, LIMIT,
-    built::Built,
     cases::Case,
     client, install,
     packed::{Packed, Packer},
-    root,
 };
 use crate::{
     optee::{
@@ -78,13 +76,9 @@ impl Costs {
 pub(crate) fn cost(workspace: &Workspace) -> Result<String> {
     let made = Made::of(workspace, Configuration::Big, false)?;
     let mut machine = Parts::default().options(workspace, &made, LIMIT)?;
-    let built = Built::make(workspace, &made)?;
-    let root = root::make(workspace)?;
-    let work = tempfile::tempdir_in(&workspace.target)?;
-    let case = Case::of("cost", &["cost", &COUNT.to_string()], "16M");
-    let packer = Packer { built: &built, made: &made, root: &root, work: work.path() };
-    let packed = packer.pack(&case)?;
-    install(&mut machine, &built, [&packed]);
+    let packer = Packer::make(workspace, &made)?;
+    let packed = packer.pack(&Case::of("cost", &["cost", &COUNT.to_string()], "16M"))?;
+    install(&mut machine, &packer, [&packed]);
     let mut booted = boot(&machine).map_err(explained)?;
     let mut costs = Costs::default();
     for _ in 0..RUNS {

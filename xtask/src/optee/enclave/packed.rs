@@ -8,21 +8,23 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 use super::{
     built::{self, Built},
     cases::{Case, Spoil},
+    root,
 };
-use crate::{optee::Made, process};
+use crate::{optee::Made, process, workspace::Workspace};
 
 /// What packing takes.
-#[derive(Clone, Debug)]
-pub(super) struct Packer<'a> {
-    pub(super) built: &'a Built,
-    pub(super) made: &'a Made,
-    pub(super) root: &'a Path,
-    /// Files go there.
-    pub(super) work: &'a Path,
+#[derive(Debug)]
+pub(super) struct Packer {
+    pub(super) built: Built,
+    made: Made,
+    pub(super) root: PathBuf,
+    /// Files go there, and are gone when this is.
+    pub(super) work: TempDir,
 }
 
 /// A packed case.
@@ -33,19 +35,27 @@ pub(super) struct Packed {
     pub(super) image: PathBuf,
 }
 
-impl Packer<'_> {
+impl Packer {
+    /// Builds for an image, and makes the root.
+    pub(super) fn make(workspace: &Workspace, made: &Made) -> Result<Self> {
+        let built = Built::make(workspace, made)?;
+        let root = root::make(workspace)?;
+        let work = tempfile::tempdir_in(&workspace.target)?;
+        Ok(Self { built, made: made.clone(), root, work })
+    }
+
     /// Packs a case, and spoils what is to be spoilt.
     pub(super) fn pack(&self, case: &Case) -> Result<Packed> {
         let key = match case.spoil {
             Some(Spoil::Key) => self.other_key()?,
-            Some(Spoil::Application | Spoil::Image(_)) | None => built::key(self.made),
+            Some(Spoil::Application | Spoil::Image(_)) | None => built::key(&self.made),
         };
         let mut command = self.command(case, &key);
         let printed = process::run_quietly(&mut command).with_context(|| case.name.clone())?;
         let uuid = String::from_utf8_lossy(&printed).trim().to_owned();
-        let file = |ending: &str| self.work.join(format!("{uuid}.{ending}"));
+        let file = |ending: &str| self.work.path().join(format!("{uuid}.{ending}"));
         // The same root gives the same image: one is enough.
-        let image = self.work.join("image");
+        let image = self.work.path().join("image");
         fs::rename(file("image"), &image)?;
         let application = file("ta");
         if case.spoil == Some(Spoil::Application) {
@@ -56,7 +66,7 @@ impl Packer<'_> {
 
     /// What is wrong with how the packer refuses a case.
     pub(super) fn refuses(&self, case: &Case, words: &str) -> Result<Option<String>> {
-        let output = self.command(case, &built::key(self.made)).output()?;
+        let output = self.command(case, &built::key(&self.made)).output()?;
         let errors = String::from_utf8_lossy(&output.stderr);
         let good = output.status.code() == Some(125) && output.stdout.is_empty();
         Ok((!(good && errors.contains(words) && errors.contains("hint: ")))
@@ -66,20 +76,20 @@ impl Packer<'_> {
     fn command(&self, case: &Case, key: &Path) -> Command {
         let mut command = Command::new(&self.built.launcher);
         command.args(["pack-ta", "--squash-owner", "--memory", &case.memory, "--root"]);
-        command.arg(self.root).arg("--key").arg(key);
+        command.arg(&self.root).arg("--key").arg(key);
         command.arg("--library-os").arg(&self.built.library_os);
         for grant in &case.grants {
             command.args(["--grant", grant]);
         }
         // Two cases with the same program are two applications.
         command.args(["--env", &format!("CASE={}", case.name)]);
-        command.arg("--output").arg(self.work).arg("--").args(&case.command);
+        command.arg("--output").arg(self.work.path()).arg("--").args(&case.command);
         command
     }
 
     /// A key of our own.
     fn other_key(&self) -> Result<PathBuf> {
-        let key = self.work.join("other.pem");
+        let key = self.work.path().join("other.pem");
         let mut command = Command::new("openssl");
         command.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"]);
         process::run_quietly(command.arg(&key))?;

@@ -10,11 +10,9 @@ use strongroom_optee_qemu::{Command, Input, Machine};
 
 use super::{
     IMAGE, LIMIT,
-    built::Built,
     cases::Case,
     client, install,
     packed::{Packed, Packer},
-    root,
 };
 use crate::{
     optee::{
@@ -62,8 +60,7 @@ pub(crate) fn run_programs(
 ) -> Result<Results> {
     let mut programs = read_table(workspace)?;
     programs.retain(|program| program.kind == Kind::Cases && wanted(&program.name));
-    let (options, packed) = prepare(workspace, made, &programs)?;
-    let mut machine = Rebooting { machine: None, options };
+    let (mut machine, packed) = prepare(workspace, made, &programs)?;
     let mut results = Vec::new();
     for (program, packed) in programs.iter().zip(&packed) {
         let step = Step::start(&program.name);
@@ -91,6 +88,8 @@ pub(crate) fn run_programs(
 struct Rebooting {
     machine: Option<Machine>,
     options: strongroom_optee_qemu::Options,
+    /// Its files are read whenever the machine starts.
+    _packer: Packer,
 }
 
 impl Rebooting {
@@ -113,12 +112,9 @@ fn prepare(
     workspace: &Workspace,
     made: &Made,
     programs: &[Program],
-) -> Result<(strongroom_optee_qemu::Options, Vec<Result<Packed, String>>)> {
+) -> Result<(Rebooting, Vec<Result<Packed, String>>)> {
     let mut machine = Parts::default().options(workspace, made, 2 * LIMIT)?;
-    let built = Built::make(workspace, made)?;
-    let root = root::make(workspace)?;
-    let work = tempfile::tempdir_in(&workspace.target)?;
-    let packer = Packer { built: &built, made, root: &root, work: work.path() };
+    let packer = Packer::make(workspace, made)?;
     let mut packed: Vec<Result<Packed, String>> = Vec::new();
     for program in programs {
         let path = program.path_inside().to_string_lossy().into_owned();
@@ -127,10 +123,8 @@ fn prepare(
         packed.push(one.map_err(|error| refusal(&format!("{error:#}"))));
     }
     ensure!(packed.iter().any(Result::is_ok), "no program was packed");
-    install(&mut machine, &built, packed.iter().flatten());
-    // They are read when the machine starts.
-    let _kept = work.keep();
-    Ok((machine, packed))
+    install(&mut machine, &packer, packed.iter().flatten());
+    Ok((Rebooting { machine: None, options: machine, _packer: packer }, packed))
 }
 
 fn run_program(machine: &mut Rebooting, packed: &Packed) -> Result<Vec<(String, Reason)>> {

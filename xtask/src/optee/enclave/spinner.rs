@@ -13,11 +13,9 @@ use strongroom_optee_qemu::{Command, Input, Machine};
 
 use super::{
     IMAGE, LIMIT,
-    built::Built,
     cases::Case,
     client, install,
     packed::{Packed, Packer},
-    root,
 };
 use crate::{
     optee::{
@@ -45,10 +43,7 @@ echo "$state"
 
 /// Runs all three spinners, and a session after each.
 pub(crate) fn spinners(workspace: &Workspace, made: &Made) -> Result<()> {
-    let built = Built::make(workspace, made)?;
-    let root = root::make(workspace)?;
-    let work = tempfile::tempdir_in(&workspace.target)?;
-    let packer = Packer { built: &built, made, root: &root, work: work.path() };
+    let packer = Packer::make(workspace, made)?;
     let mut packed = Vec::new();
     for (program, how) in
         [("spin", "hints"), ("spin", "calls"), ("spin", "neither"), ("fault", "none")]
@@ -56,10 +51,10 @@ pub(crate) fn spinners(workspace: &Workspace, made: &Made) -> Result<()> {
         let case = Case::of(how, &[program, how], MEMORY);
         packed.push(packer.pack(&case)?);
     }
-    let canceller = canceller(workspace, made, work.path())?;
+    let canceller = canceller(workspace, made, packer.work.path())?;
     let mut machine = Parts::default().options(workspace, made, LIMIT)?;
     machine.files.push((CANCELLER.into(), canceller));
-    install(&mut machine, &built, &packed);
+    install(&mut machine, &packer, &packed);
     let [hints, calls, neither, next] = packed.as_slice() else { bail!("not all were packed") };
     let mut machine = boot(&machine).map_err(explained)?;
     for spinner in [hints, calls] {
