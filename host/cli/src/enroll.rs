@@ -87,8 +87,7 @@ fn try_enroll(options: EnrollOptions) -> anyhow::Result<()> {
 fn here(uuid: Uuid) -> anyhow::Result<Enrolment> {
     let challenge = random_challenge()?;
     let token = evidence::answer(uuid, &challenge)?;
-    let attestation_key = evidence::attestation_key()?
-        .map(|key| AttestationKey { modulus: key.modulus, exponent: key.exponent });
+    let attestation_key = evidence::attestation_key()?;
     enrolment(platform(Path::new(DEVICE_TREE)), &token, &challenge, attestation_key)
 }
 

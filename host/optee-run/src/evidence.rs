@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! Evidence of a trusted application, asked for from the normal world beside it.
 
-use crate::{AttestationKey, RunError};
+use crate::RunError;
 use strongroom_optee_package::Uuid;
 use strongroom_tee::{Code, Operation, Parameter, Tee};
 use strongroom_token::{NONCE_LEN, TOKEN_LEN_MAX};
+use strongroom_verifier::AttestationKey;
 
 /// The trusted application's command that answers a challenge.
 const EVIDENCE: u32 = 1;

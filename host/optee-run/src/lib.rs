@@ -25,15 +25,6 @@ pub mod evidence;
 pub mod machine;
 pub mod serve;
 
-/// The key of a device's attestation PTA: RSA, big-endian.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttestationKey {
-    /// The modulus.
-    pub modulus: Vec<u8>,
-    /// The public exponent.
-    pub exponent: Vec<u8>,
-}
-
 pub use application::Application;
 pub use bridge::{Bridge, Called};
 pub use carrier::Carrier;

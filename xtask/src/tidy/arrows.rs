@@ -56,6 +56,7 @@ const RULES: &[(&str, &[&str])] = &[
         "host/optee-run",
         &[
             "attestation/token",
+            "attestation/verifier",
             "enclave-core/wire",
             "host/optee-qemu",
             "host/tee",

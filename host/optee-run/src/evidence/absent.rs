@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! In the place of [`evidence`](crate::evidence) where no client library for a TEE is linked.
 
-use crate::{AttestationKey, RunError};
+use crate::RunError;
 use strongroom_optee_package::Uuid;
 use strongroom_token::NONCE_LEN;
+use strongroom_verifier::AttestationKey;
 
 /// Asks nobody.
 ///
