@@ -2,7 +2,7 @@
 //! The client's side.
 
 use crate::channel::{Channel, Handshake, Role, parse};
-use crate::message::{NoEvidence, PIECE_MAX, Refusal, ToClient, ToEnclave};
+use crate::message::{NoEvidence, PIECE_MAX, Refusal, ServiceBytes, ToClient, ToEnclave};
 use crate::{
     KERNEL_VMPL, KEY_LEN, NONCE_LEN, SECRET_LEN_MAX, SecretKey, SessionError, report_data,
 };
@@ -41,6 +41,32 @@ pub struct Verified(Channel);
 /// All was sent.
 #[derive(Debug)]
 pub struct Expecting(Channel);
+
+/// The workload's service was asked for.
+#[derive(Debug)]
+pub struct Connecting(Channel);
+
+/// The workload's service is at the other end: a stream of bytes in each direction.
+#[derive(Debug)]
+pub struct Connected(Channel);
+
+/// What the enclave says to a client of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// Bytes of the service.
+    Bytes(ServiceBytes),
+    /// The service has closed the connection.
+    Closed,
+}
+
+/// Why there is no connection to the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotConnected {
+    /// The enclave says no.
+    Refused(Refusal),
+    /// The session is over.
+    Session(SessionError),
+}
 
 /// What the other side sent about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +175,9 @@ impl Unproven {
             ToClient::Refused(_)
             | ToClient::Started
             | ToClient::Exited { .. }
-            | ToClient::Close => return Err(NotPresented::Session(SessionError::OutOfOrder)),
+            | ToClient::Close
+            | ToClient::Connected
+            | ToClient::Bytes(_) => return Err(NotPresented::Session(SessionError::OutOfOrder)),
         };
         Ok(Presented { channel: self.channel, report_data: self.report_data, evidence })
     }
@@ -251,6 +279,16 @@ impl Verified {
         Ok((Expecting(self.0), frame))
     }
 
+    /// Asks for the workload's service: bytes to send.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`] after an earlier failure.
+    pub fn connect(mut self) -> Result<(Connecting, Vec<u8>), SessionError> {
+        let frame = self.0.seal(&ToEnclave::Connect)?;
+        Ok((Connecting(self.0), frame))
+    }
+
     /// Leaves without a program started: bytes to send last.
     ///
     /// # Errors
@@ -274,9 +312,11 @@ impl Expecting {
             ToClient::Exited { status } => Ok(Answer::Exited(status)),
             ToClient::Refused(reason) => Ok(Answer::Refused(reason)),
             ToClient::Close => Ok(Answer::Closed),
-            ToClient::SnpReport { .. } | ToClient::Token(_) | ToClient::NoEvidence(_) => {
-                Err(SessionError::OutOfOrder)
-            }
+            ToClient::SnpReport { .. }
+            | ToClient::Token(_)
+            | ToClient::NoEvidence(_)
+            | ToClient::Connected
+            | ToClient::Bytes(_) => Err(SessionError::OutOfOrder),
         }
     }
 
@@ -289,6 +329,82 @@ impl Expecting {
         self.0.seal(&ToEnclave::Close)
     }
 }
+
+impl Connecting {
+    /// Takes the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`].
+    pub fn receive(mut self, frame: &[u8]) -> Result<Connected, NotConnected> {
+        let plain = self.0.open(frame).map_err(NotConnected::Session)?;
+        match parse(&plain).map_err(NotConnected::Session)? {
+            ToClient::Connected => Ok(Connected(self.0)),
+            ToClient::Refused(reason) => Err(NotConnected::Refused(reason)),
+            ToClient::SnpReport { .. }
+            | ToClient::Token(_)
+            | ToClient::NoEvidence(_)
+            | ToClient::Started
+            | ToClient::Exited { .. }
+            | ToClient::Bytes(_)
+            | ToClient::Close => Err(NotConnected::Session(SessionError::OutOfOrder)),
+        }
+    }
+}
+
+impl Connected {
+    /// Bytes for the service, any number: bytes to send.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`] after an earlier failure.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<Vec<u8>, SessionError> {
+        let mut frames = Vec::new();
+        for piece in bytes.chunks(PIECE_MAX) {
+            frames.extend(self.0.seal(&ToEnclave::Bytes(piece))?);
+        }
+        Ok(frames)
+    }
+
+    /// Takes a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] for what is not the enclave's next message.
+    pub fn receive(&mut self, frame: &[u8]) -> Result<Incoming, SessionError> {
+        let plain = self.0.open(frame)?;
+        match parse(&plain)? {
+            ToClient::Bytes(bytes) => Ok(Incoming::Bytes(ServiceBytes::new(bytes))),
+            ToClient::Close | ToClient::Refused(_) => Ok(Incoming::Closed),
+            ToClient::SnpReport { .. }
+            | ToClient::Token(_)
+            | ToClient::NoEvidence(_)
+            | ToClient::Started
+            | ToClient::Exited { .. }
+            | ToClient::Connected => Err(SessionError::OutOfOrder),
+        }
+    }
+
+    /// Leaves: bytes to send last.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`] after an earlier failure.
+    pub fn close(mut self) -> Result<Vec<u8>, SessionError> {
+        self.0.seal(&ToEnclave::Close)
+    }
+}
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => write!(f, "the enclave refuses: {reason}"),
+            Self::Session(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl core::error::Error for NotConnected {}
 
 impl fmt::Display for NotPresented {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

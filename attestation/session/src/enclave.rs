@@ -3,10 +3,19 @@
 
 use crate::channel::{Channel, Handshake, Role, parse};
 use crate::gathered::Gathered;
-use crate::message::{NoEvidence, Refusal, ToClient, ToEnclave};
+use crate::message::{NoEvidence, PIECE_MAX, Refusal, ServiceBytes, ToClient, ToEnclave};
 use crate::{KEY_LEN, NONCE_LEN, PublicKey, SessionError, report_data};
 use alloc::vec::Vec;
-use strongroom_wire::boot::SessionTerms;
+use strongroom_wire::boot::{ServiceTerms, SessionTerms};
+
+/// What the manifest says about sessions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// Who may start the workload, and with what.
+    pub session: Option<&'a SessionTerms>,
+    /// Who may call its service.
+    pub service: Option<&'a ServiceTerms>,
+}
 
 /// Nothing has arrived yet.
 #[derive(Debug)]
@@ -38,6 +47,9 @@ pub struct Intake {
 enum Phase {
     Gathering,
     Started,
+    /// The client has asked for the service.
+    Connecting,
+    Connected,
     Closed,
 }
 
@@ -64,6 +76,10 @@ pub enum Step {
     More,
     /// The client wants the program started, with this.
     Start(Gathered),
+    /// The client wants the service, and may have it: [`Intake::connected`] or [`Intake::refuse`].
+    Connect,
+    /// Bytes for the service.
+    Bytes(ServiceBytes),
     /// It is not accepted: the bytes tell the client, then the connection is to be closed.
     Refused {
         /// Why.
@@ -147,8 +163,20 @@ impl Intake {
 
     /// Whether the client is listened to. Before it says something, evidence is all it gets.
     #[must_use]
-    pub fn is_owner(&self, terms: &SessionTerms) -> bool {
-        is_owner(terms, &self.channel.peer)
+    pub fn is_welcome(&self, terms: Terms<'_>) -> bool {
+        self.is_owner(terms) || self.may_call(terms)
+    }
+
+    fn is_owner(&self, terms: Terms<'_>) -> bool {
+        terms.session.is_some_and(|terms| {
+            terms.insecure_any_client || terms.owners.contains(&self.channel.peer)
+        })
+    }
+
+    fn may_call(&self, terms: Terms<'_>) -> bool {
+        terms
+            .service
+            .is_some_and(|terms| terms.any_client || terms.clients.contains(&self.channel.peer))
     }
 
     /// Takes a frame of the client.
@@ -157,45 +185,59 @@ impl Intake {
     ///
     /// [`SessionError`] for what is not the client's next message; the connection is to be closed
     /// without an answer. What an authentic client may not send is [`Step::Refused`].
-    pub fn receive(&mut self, terms: &SessionTerms, frame: &[u8]) -> Result<Step, SessionError> {
+    pub fn receive(&mut self, terms: Terms<'_>, frame: &[u8]) -> Result<Step, SessionError> {
         let plain = self.channel.open(frame)?;
-        match self.phase {
-            Phase::Gathering => {}
-            Phase::Started => return self.after_start(&plain),
-            Phase::Closed => return Err(SessionError::OutOfOrder),
+        if self.phase == Phase::Closed {
+            return Err(SessionError::OutOfOrder);
         }
         let Ok(message) = parse::<ToEnclave<'_>>(&plain) else {
             return self.refuse(Refusal::OutOfOrder);
         };
-        if matches!(message, ToEnclave::Close) {
-            self.phase = Phase::Closed;
-            return Ok(Step::Closed);
+        match (self.phase, message) {
+            (_, ToEnclave::Close) => {
+                self.phase = Phase::Closed;
+                Ok(Step::Closed)
+            }
+            (Phase::Connected, ToEnclave::Bytes(bytes)) if bytes.len() <= PIECE_MAX => {
+                Ok(Step::Bytes(ServiceBytes::new(bytes)))
+            }
+            (Phase::Gathering, ToEnclave::Connect) => self.connect(terms),
+            (Phase::Gathering, message) => self.gather(terms, &message),
+            // Once the program has been asked for, a client can only leave.
+            (Phase::Started | Phase::Connecting | Phase::Connected | Phase::Closed, _) => {
+                self.refuse(Refusal::OutOfOrder)
+            }
         }
-        if !is_owner(terms, &self.channel.peer) {
-            return self.refuse(Refusal::NotOwner);
+    }
+
+    fn connect(&mut self, terms: Terms<'_>) -> Result<Step, SessionError> {
+        if terms.service.is_none() {
+            return self.refuse(Refusal::NoService);
         }
+        if !self.may_call(terms) {
+            return self.refuse(Refusal::NotClient);
+        }
+        if !self.gathered.is_empty() {
+            return self.refuse(Refusal::OutOfOrder);
+        }
+        self.phase = Phase::Connecting;
+        Ok(Step::Connect)
+    }
+
+    fn gather(&mut self, terms: Terms<'_>, message: &ToEnclave<'_>) -> Result<Step, SessionError> {
+        let session = terms.session.filter(|_| self.is_owner(terms));
+        let Some(session) = session else { return self.refuse(Refusal::NotOwner) };
         if !matches!(message, ToEnclave::Start) {
-            return match self.gathered.take(terms, &message) {
+            return match self.gathered.take(session, message) {
                 Ok(()) => Ok(Step::More),
                 Err(reason) => self.refuse(reason),
             };
         }
-        if let Err(reason) = self.gathered.check_complete(terms) {
+        if let Err(reason) = self.gathered.check_complete(session) {
             return self.refuse(reason);
         }
         self.phase = Phase::Started;
         Ok(Step::Start(core::mem::take(&mut self.gathered)))
-    }
-
-    /// Once the program has been asked for, a client can only leave.
-    fn after_start(&mut self, plain: &[u8]) -> Result<Step, SessionError> {
-        match parse(plain) {
-            Ok(ToEnclave::Close) => {
-                self.phase = Phase::Closed;
-                Ok(Step::Closed)
-            }
-            Ok(_) | Err(_) => self.refuse(Refusal::OutOfOrder),
-        }
     }
 
     /// Refuses, for a reason of the caller's. Nothing is taken any more.
@@ -228,16 +270,55 @@ impl Intake {
         self.after(&ToClient::Exited { status })
     }
 
+    /// Tells the client that the service is there.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OutOfOrder`] before [`Step::Connect`].
+    pub fn connected(&mut self) -> Result<Vec<u8>, SessionError> {
+        if self.phase != Phase::Connecting {
+            return Err(SessionError::OutOfOrder);
+        }
+        self.phase = Phase::Connected;
+        self.channel.seal(&ToClient::Connected)
+    }
+
+    /// Bytes of the service, at most [`PIECE_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OutOfOrder`] before [`Intake::connected`], [`SessionError::TooLong`].
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<Vec<u8>, SessionError> {
+        match self.phase {
+            Phase::Connected if bytes.len() <= PIECE_MAX => {
+                self.channel.seal(&ToClient::Bytes(bytes))
+            }
+            Phase::Connected => Err(SessionError::TooLong),
+            Phase::Gathering | Phase::Started | Phase::Connecting | Phase::Closed => {
+                Err(SessionError::OutOfOrder)
+            }
+        }
+    }
+
+    /// Tells the client that the service has nothing more to say.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OutOfOrder`] before [`Intake::connected`].
+    pub fn close(&mut self) -> Result<Vec<u8>, SessionError> {
+        if self.phase != Phase::Connected {
+            return Err(SessionError::OutOfOrder);
+        }
+        self.phase = Phase::Closed;
+        self.channel.seal(&ToClient::Close)
+    }
+
     fn after(&mut self, message: &ToClient<'_>) -> Result<Vec<u8>, SessionError> {
         match self.phase {
             Phase::Started => self.channel.seal(message),
-            Phase::Gathering | Phase::Closed => Err(SessionError::OutOfOrder),
+            Phase::Gathering | Phase::Connecting | Phase::Connected | Phase::Closed => {
+                Err(SessionError::OutOfOrder)
+            }
         }
     }
-}
-
-/// Whether a client with this key is listened to. Public keys are no secret: comparing may take
-/// as long as it likes.
-fn is_owner(terms: &SessionTerms, key: &[u8; KEY_LEN]) -> bool {
-    terms.insecure_any_client || terms.owners.contains(key)
 }

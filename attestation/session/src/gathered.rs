@@ -53,7 +53,9 @@ impl Gathered {
             ToEnclave::Variable { name, value } => self.variable(terms, name, value),
             ToEnclave::Secret { name, length } => self.secret(terms, name, *length),
             ToEnclave::Piece(bytes) => self.piece(bytes),
-            ToEnclave::Start | ToEnclave::Close => Err(Refusal::OutOfOrder),
+            ToEnclave::Start | ToEnclave::Close | ToEnclave::Connect | ToEnclave::Bytes(_) => {
+                Err(Refusal::OutOfOrder)
+            }
         }
     }
 
@@ -72,6 +74,12 @@ impl Gathered {
             Some(name) => Err(Refusal::MissingSecret(name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Whether nothing came.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.arguments.is_empty() && self.environment.is_empty() && self.secrets.is_empty()
     }
 
     fn argument(&mut self, terms: &SessionTerms, argument: &str) -> Result<(), Refusal> {

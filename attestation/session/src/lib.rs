@@ -12,6 +12,8 @@
 //! | [`client::Presented`] | ← evidence | [`enclave::Intake`] |
 //! | [`client::Verified`] | arguments, variables, secrets, start → | |
 //! | [`client::Expecting`] | ← started, exit status | |
+//! | [`client::Connecting`] | or: connect → | |
+//! | [`client::Connected`] | ← connected; bytes of the workload's service in both directions | |
 //!
 //! The first three messages are Noise's pattern XX with [`PATTERN`] and [`PROLOGUE`]; the client is
 //! the initiator. Its static key is the owner's, the enclave's is made for this session. The report

@@ -4,14 +4,41 @@
 //! Each direction has its own type and, from Noise, its own key and numbers.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Deref;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-/// Most bytes of a piece of a secret.
+/// Most bytes of a piece of a secret, and of what goes to or comes from a service at once.
 pub const PIECE_MAX: usize = 32 * 1024;
 
+/// Bytes for a service, or of one. They are not shown, and are wiped when they are dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServiceBytes(Zeroizing<Vec<u8>>);
+
+impl ServiceBytes {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
+    }
+}
+
+impl Deref for ServiceBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServiceBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServiceBytes({} bytes)", self.0.len())
+    }
+}
+
 /// From the enclave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToClient<'a> {
     /// The first message: a report of SEV-SNP, and the certificates that the host gave with it.
     SnpReport {
@@ -35,6 +62,10 @@ pub enum ToClient<'a> {
     Close,
     /// The first message: the token of a trusted application.
     Token(&'a [u8]),
+    /// Answer to [`ToEnclave::Connect`]: from now on there are bytes in both directions.
+    Connected,
+    /// Bytes of the service, at most [`PIECE_MAX`].
+    Bytes(&'a [u8]),
 }
 
 /// From the client, after it has verified the evidence.
@@ -62,6 +93,10 @@ pub enum ToEnclave<'a> {
     Start,
     /// Nothing follows.
     Close,
+    /// Instead of all that: a connection to the workload's service.
+    Connect,
+    /// Bytes for the service, at most [`PIECE_MAX`].
+    Bytes(&'a [u8]),
 }
 
 /// Why there is no evidence.
@@ -102,6 +137,31 @@ pub enum Refusal {
     AlreadyStarted,
     /// The enclave could not do it.
     Failed,
+    /// The manifest offers no service.
+    NoService,
+    /// The client's key is not among those that the manifest lets through to the service.
+    NotClient,
+    /// The program does not listen, or has not listened in time.
+    ServiceAbsent,
+}
+
+/// What a service says is not shown.
+impl fmt::Debug for ToClient<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SnpReport { report, certificates } => {
+                write!(f, "SnpReport({} bytes, {} bytes)", report.len(), certificates.len())
+            }
+            Self::NoEvidence(reason) => write!(f, "NoEvidence({reason:?})"),
+            Self::Refused(reason) => write!(f, "Refused({reason:?})"),
+            Self::Started => f.write_str("Started"),
+            Self::Exited { status } => write!(f, "Exited({status})"),
+            Self::Close => f.write_str("Close"),
+            Self::Token(token) => write!(f, "Token({} bytes)", token.len()),
+            Self::Connected => f.write_str("Connected"),
+            Self::Bytes(_) => f.write_str("Bytes(..)"),
+        }
+    }
 }
 
 /// No value is shown: they are what the session is there to hide.
@@ -114,6 +174,8 @@ impl fmt::Debug for ToEnclave<'_> {
             Self::Piece(_) => f.write_str("Piece(..)"),
             Self::Start => f.write_str("Start"),
             Self::Close => f.write_str("Close"),
+            Self::Connect => f.write_str("Connect"),
+            Self::Bytes(_) => f.write_str("Bytes(..)"),
         }
     }
 }
@@ -147,6 +209,9 @@ impl fmt::Display for Refusal {
             Self::OutOfOrder => f.write_str("a message had no place where it came"),
             Self::AlreadyStarted => f.write_str("another client has started the program"),
             Self::Failed => f.write_str("the enclave could not do it"),
+            Self::NoService => f.write_str("the manifest offers no service"),
+            Self::NotClient => f.write_str("the client's key may not call the service"),
+            Self::ServiceAbsent => f.write_str("the program does not listen for calls"),
         }
     }
 }
@@ -168,6 +233,9 @@ mod tests {
         assert_eq!(bytes(&ToClient::Exited { status: 9 }), [4, 9]);
         assert_eq!(bytes(&ToClient::Close), [5]);
         assert_eq!(bytes(&ToClient::Token(b"t")), [6, 1, b't']);
+        assert_eq!(bytes(&ToClient::Connected), [7]);
+        assert_eq!(bytes(&ToClient::Bytes(b"b")), [8, 1, b'b']);
+        assert_eq!(bytes(&ToClient::Refused(Refusal::ServiceAbsent)), [2, 13]);
         let bytes =
             |message: &ToEnclave<'_>| -> Vec<u8> { postcard::to_allocvec(message).unwrap() };
         assert_eq!(bytes(&ToEnclave::Argument("x")), [0, 1, b'x']);
@@ -176,6 +244,8 @@ mod tests {
         assert_eq!(bytes(&ToEnclave::Piece(b"p")), [3, 1, b'p']);
         assert_eq!(bytes(&ToEnclave::Start), [4]);
         assert_eq!(bytes(&ToEnclave::Close), [5]);
+        assert_eq!(bytes(&ToEnclave::Connect), [6]);
+        assert_eq!(bytes(&ToEnclave::Bytes(b"b")), [7, 1, b'b']);
     }
 
     #[test]
@@ -185,6 +255,8 @@ mod tests {
             format!("{:?}", ToEnclave::Argument("hush")),
             format!("{:?}", ToEnclave::Variable { name: "A", value: "hush" }),
             format!("{:?}", ToEnclave::Piece(b"hush")),
+            format!("{:?}", ToEnclave::Bytes(b"hush")),
+            format!("{:?}", ToClient::Bytes(b"hush")),
         ];
         assert!(hidden.iter().all(|text| !text.contains("hush")));
     }

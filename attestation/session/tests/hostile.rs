@@ -17,11 +17,11 @@ const NOT_AUTHENTIC: SessionError = SessionError::NotAuthentic;
 fn replayed_messages_are_refused() {
     let (mut client, mut enclave) = verified(&owner(), 1);
     let argument = frame(&client.argument("a").unwrap());
-    assert!(matches!(enclave.receive(&terms(), &argument), Ok(Step::More)));
-    assert_eq!(enclave.receive(&terms(), &argument).unwrap_err(), NOT_AUTHENTIC);
+    assert!(matches!(enclave.receive(owned(&terms()), &argument), Ok(Step::More)));
+    assert_eq!(enclave.receive(owned(&terms()), &argument).unwrap_err(), NOT_AUTHENTIC);
     // And then there is no way back, for the right one either.
     let next = frame(&client.argument("b").unwrap());
-    assert_eq!(enclave.receive(&terms(), &next).unwrap_err(), SessionError::Broken);
+    assert_eq!(enclave.receive(owned(&terms()), &next).unwrap_err(), SessionError::Broken);
     assert!(enclave.started().is_err());
 }
 
@@ -30,7 +30,7 @@ fn reordered_and_dropped_messages_are_refused() {
     let (mut client, mut enclave) = verified(&owner(), 1);
     let _first = client.argument("a").unwrap();
     let second = frame(&client.argument("b").unwrap());
-    assert_eq!(enclave.receive(&terms(), &second).unwrap_err(), NOT_AUTHENTIC);
+    assert_eq!(enclave.receive(owned(&terms()), &second).unwrap_err(), NOT_AUTHENTIC);
 }
 
 #[test]
@@ -43,12 +43,12 @@ fn truncated_and_lengthened_messages_are_refused() {
         let (mut client, mut enclave) = verified(&owner(), 1);
         let mut sent = frame(&client.argument("argument").unwrap());
         sent.truncate(length);
-        assert_eq!(enclave.receive(&terms(), &sent).unwrap_err(), NOT_AUTHENTIC, "{length}");
+        assert_eq!(enclave.receive(owned(&terms()), &sent).unwrap_err(), NOT_AUTHENTIC, "{length}");
     }
     let (mut client, mut enclave) = verified(&owner(), 1);
     let mut sent = frame(&client.argument("argument").unwrap());
     sent.push(0);
-    assert_eq!(enclave.receive(&terms(), &sent).unwrap_err(), NOT_AUTHENTIC);
+    assert_eq!(enclave.receive(owned(&terms()), &sent).unwrap_err(), NOT_AUTHENTIC);
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn reflected_messages_are_refused() {
     // To the enclave, its own evidence.
     let (unproven, proving) = handshake(&owner(), 2);
     let (mut second, evidence) = present(proving, &Machine::milan());
-    assert_eq!(second.receive(&terms(), &evidence).unwrap_err(), NOT_AUTHENTIC);
+    assert_eq!(second.receive(owned(&terms()), &evidence).unwrap_err(), NOT_AUTHENTIC);
     drop(unproven);
     // In the handshake: to the client, its own first message.
     let (hello, first) = hello(&owner(), 3);
     assert_eq!(hello.receive(&first).unwrap_err(), SessionError::Handshake);
-    drop(enclave.receive(&terms(), &[]));
+    drop(enclave.receive(owned(&terms()), &[]));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn messages_of_another_session_are_refused() {
     let (mut other, _) = verified(&owner(), 1);
     let (_, mut enclave) = verified(&owner(), 2);
     let argument = frame(&other.argument("a").unwrap());
-    assert_eq!(enclave.receive(&terms(), &argument).unwrap_err(), NOT_AUTHENTIC);
+    assert_eq!(enclave.receive(owned(&terms()), &argument).unwrap_err(), NOT_AUTHENTIC);
 
     let (_, proving) = handshake(&owner(), 1);
     let (unproven, _) = handshake(&owner(), 2);
@@ -154,7 +154,7 @@ proptest! {
         prop_assert!(unproven.receive(&bytes).is_err());
         let evidence = strongroom_session::enclave::Evidence::SnpReport { report: &bytes, certificates: &bytes };
         let (mut enclave, _) = proving.present(evidence).unwrap();
-        prop_assert!(enclave.receive(&terms(), &bytes).is_err());
+        prop_assert!(enclave.receive(owned(&terms()), &bytes).is_err());
     }
 
     /// An owner that sends anything at all in the right channel: an answer, and nothing panics.
@@ -171,7 +171,7 @@ proptest! {
                 _ => client.secret("other", b"d").unwrap(),
             };
             for frame in frames(&sent) {
-                match enclave.receive(&terms(), &frame) {
+                match enclave.receive(owned(&terms()), &frame) {
                     Ok(Step::More) => {}
                     Ok(Step::Refused { .. }) | Err(SessionError::OutOfOrder) => return Ok(()),
                     other => prop_assert!(false, "{other:?}"),

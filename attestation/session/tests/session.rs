@@ -16,7 +16,9 @@ use support::*;
 fn refusal(step: Step) -> Refusal {
     match step {
         Step::Refused { reason, .. } => reason,
-        Step::More | Step::Start(_) | Step::Closed => panic!("not refused: {step:?}"),
+        Step::More | Step::Start(_) | Step::Connect | Step::Bytes(_) | Step::Closed => {
+            panic!("not refused: {step:?}")
+        }
     }
 }
 
@@ -56,12 +58,13 @@ fn an_owner_that_is_not_pinned_is_refused_whatever_it_sends() {
             _ => client.start().unwrap().1,
         };
         let first = frames(&sent).remove(0);
-        let Step::Refused { reason, reply } = enclave.receive(&terms(), &first).unwrap() else {
+        let Step::Refused { reason, reply } = enclave.receive(owned(&terms()), &first).unwrap()
+        else {
             panic!("a stranger is listened to")
         };
         assert_eq!(reason, Refusal::NotOwner);
         assert_eq!(frames(&reply).len(), 1);
-        let next = enclave.receive(&terms(), &first);
+        let next = enclave.receive(owned(&terms()), &first);
         assert_eq!(next.unwrap_err(), SessionError::NotAuthentic, "the same frame again");
     }
     // Unless the manifest says so in so many words.
@@ -125,11 +128,11 @@ fn nothing_starts_before_every_secret_is_there() {
     let (mut client, mut enclave) = verified(&owner(), 4);
     let sent = frames(&client.secret("key", &[1; PIECE_MAX * 2]).unwrap());
     for frame in &sent[..2] {
-        assert!(matches!(enclave.receive(&terms(), frame), Ok(Step::More)));
+        assert!(matches!(enclave.receive(owned(&terms()), frame), Ok(Step::More)));
     }
     let start = frame(&client.start().unwrap().1);
     // Its number is not the next: the piece is missed.
-    assert_eq!(enclave.receive(&terms(), &start).unwrap_err(), SessionError::NotAuthentic);
+    assert_eq!(enclave.receive(owned(&terms()), &start).unwrap_err(), SessionError::NotAuthentic);
 }
 
 #[test]

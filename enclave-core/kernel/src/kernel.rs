@@ -11,7 +11,7 @@ use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
 use crate::net::Network;
 use crate::random::Random;
-use crate::sync::{Scheduler, Timers};
+use crate::sync::{Scheduler, Timers, WaitQueue};
 use crate::task::futex::Futexes;
 use crate::task::{ExitStatus, Processes};
 use alloc::boxed::Box;
@@ -67,6 +67,8 @@ pub struct Kernel {
     pub(crate) text_uses: TextUses,
     pub(crate) futexes: Futexes,
     pub(crate) net: Network,
+    /// Woken when a program listens on a UNIX socket.
+    pub(crate) listening: WaitQueue,
     pub(crate) manifest: Manifest,
     pub(crate) console: Once<Arc<Console>>,
     pub(crate) terminals: Terminals,
@@ -118,6 +120,7 @@ impl Kernel {
             text_uses: TextUses::default(),
             futexes: Futexes::new(scheduler),
             net: Network::default(),
+            listening: WaitQueue::new(scheduler),
             manifest: record.manifest,
             console: Once::new(),
             terminals: Terminals::default(),

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// First bytes of a boot record.
 pub const MAGIC: [u8; 8] = *b"STRNGRM1";
 /// Version of the layout and of [`Manifest`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Most bytes of a boot record, padding included.
 pub const RECORD_MAX: usize = 64 * 1024;
 /// Bytes in front of the manifest.
@@ -50,10 +50,14 @@ pub struct Manifest {
     pub memory_max: u64,
     /// What the program waits for before it starts; none where it starts at once.
     pub session: Option<SessionTerms>,
+    /// Whose attested sessions reach the workload's service; none where it offers none.
+    pub service: Option<ServiceTerms>,
 }
 
 /// Bytes of an X25519 public key.
 pub const OWNER_KEY_LEN: usize = 32;
+/// The abstract UNIX socket on which a workload offers its service, without the leading zero byte.
+pub const SERVICE_SOCKET: &str = "strongroom/service";
 
 /// Who may start the workload over an attested session, and what that client may bring along.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +72,15 @@ pub struct SessionTerms {
     pub late_environment: Vec<String>,
     /// Names of secrets, all of which the client has to give.
     pub secrets: Vec<String>,
+}
+
+/// Who may call the service that the workload offers on [`SERVICE_SOCKET`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceTerms {
+    /// X25519 public keys of the clients that are let through.
+    pub clients: Vec<[u8; OWNER_KEY_LEN]>,
+    /// Whoever comes is let through: the service has to decide by itself.
+    pub any_client: bool,
 }
 
 /// A host directory that the program sees. Its contents are plaintext and untrusted.
@@ -190,9 +203,9 @@ mod tests {
     #[test]
     fn golden_bytes_hold() {
         let bytes = record().encode().unwrap();
-        assert_eq!(&bytes[..16], b"STRNGRM1\x02\0\0\0\x18\0\0\0");
+        assert_eq!(&bytes[..16], b"STRNGRM1\x03\0\0\0\x19\0\0\0");
         assert_eq!(&bytes[48..56], &3u64.to_le_bytes());
-        assert_eq!(&bytes[56..80], b"\x09/bin/true\x01\x04true\0\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[56..81], b"\x09/bin/true\x01\x04true\0\0\0\0\0\0\0\0\0");
     }
 
     #[test]
@@ -209,6 +222,19 @@ mod tests {
         let mut expected = vec![1, 1];
         expected.extend([5; 32]);
         expected.extend(b"\0\x01\x01\x01A\x02\x03key\x01b");
+        assert_eq!(&bytes[79..79 + expected.len()], expected);
+        assert_eq!(Record::decode(&bytes), Ok(record));
+    }
+
+    #[test]
+    fn golden_bytes_of_a_service_hold() {
+        let mut record = record();
+        record.manifest.service =
+            Some(ServiceTerms { clients: vec![[5; OWNER_KEY_LEN]], any_client: true });
+        let bytes = record.encode().unwrap();
+        let mut expected = vec![0, 1, 1];
+        expected.extend([5; 32]);
+        expected.push(1);
         assert_eq!(&bytes[79..79 + expected.len()], expected);
         assert_eq!(Record::decode(&bytes), Ok(record));
     }

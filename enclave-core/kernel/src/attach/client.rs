@@ -2,7 +2,7 @@
 //! One client, from its first byte to `start` or its end.
 
 use super::pipe::{Lost, Pipe};
-use super::{Meeting, Owner};
+use super::{Meeting, Owner, relay};
 use crate::kernel::Kernel;
 use crate::net::Connection;
 use crate::sync::{ThreadKey, WaitQueue};
@@ -52,9 +52,9 @@ pub(super) async fn serve(
 /// The whole conversation; returns what is left of it where the client has started the workload.
 async fn converse(meeting: &Meeting, pipe: &mut Pipe) -> Result<Option<Intake>, Lost> {
     let mut intake = prove(meeting.kernel, pipe).await?;
-    let owner = intake.is_owner(meeting.terms);
+    let welcome = intake.is_welcome(meeting.terms);
     loop {
-        if owner {
+        if welcome {
             pipe.set_time(MESSAGE_NS);
         }
         let frame = pipe.receive(FRAME_MAX).await?;
@@ -66,9 +66,19 @@ async fn converse(meeting: &Meeting, pipe: &mut Pipe) -> Result<Option<Intake>, 
             }
             step = intake.refuse(Refusal::AlreadyStarted)?;
         }
+        if let Step::Connect = step {
+            match relay::connect(meeting.kernel, pipe, &intake.client()).await {
+                Some(service) => {
+                    pipe.send(intake.connected()?);
+                    relay::carry(meeting.terms, pipe, &mut intake, &service).await?;
+                    return Ok(None);
+                }
+                None => step = intake.refuse(Refusal::ServiceAbsent)?,
+            }
+        }
         match step {
             Step::More => {}
-            Step::Closed | Step::Start(_) => return Ok(None),
+            Step::Closed | Step::Start(_) | Step::Connect | Step::Bytes(_) => return Ok(None),
             Step::Refused { reason, reply } => {
                 pipe.send(reply);
                 meeting.kernel.report(format_args!("session: a client was refused: {reason}"));

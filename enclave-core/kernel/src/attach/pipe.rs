@@ -75,19 +75,47 @@ impl Pipe {
         self.deadline_ns = self.kernel.now_ns().saturating_add(time_ns);
     }
 
+    /// Who is woken when the connection has something to say.
+    pub(super) const fn waiter(&self) -> &Waiter {
+        &self.waiter
+    }
+
+    /// The queue that wakes it.
+    pub(super) const fn queue(&self) -> &Arc<WaitQueue> {
+        &self.queue
+    }
+
     /// The next frame, of at most `max` bytes.
     pub(super) async fn receive(&mut self, max: usize) -> Result<Vec<u8>, Lost> {
+        self.in_time(|pipe| pipe.poll(max)).await
+    }
+
+    /// What `look` finds; it is asked again whenever something has woken the client's future.
+    pub(super) async fn wait<T>(&mut self, look: impl Fn(&Self) -> Option<T>) -> Result<T, Lost> {
+        self.in_time(|pipe| match look(pipe) {
+            Some(found) => Poll::Ready(Ok(found)),
+            None => pipe.check().map_or(Poll::Pending, |lost| Poll::Ready(Err(lost))),
+        })
+        .await
+    }
+
+    /// Polls, and once more when there is no more time.
+    async fn in_time<T>(&mut self, mut poll: impl FnMut(&mut Self) -> Poll<T>) -> T {
         let alarm = Arc::downgrade(&self.alarm);
         let alarm: Weak<dyn Alarm> = alarm;
         let timer = self.kernel.timers.set(self.deadline_ns, alarm);
-        let outcome = poll_fn(|_| self.poll(max)).await;
+        let outcome = poll_fn(|_| {
+            // First: what comes between the look and the registration would be missed.
+            self.queue.register(&self.waiter);
+            poll(self)
+        })
+        .await;
         self.kernel.timers.cancel(timer);
         outcome
     }
 
-    fn poll(&mut self, max: usize) -> Poll<Result<Vec<u8>, Lost>> {
-        // First: what comes between the look and the registration would be missed.
-        self.queue.register(&self.waiter);
+    /// A frame if one is there. The future is registered to be woken when more comes.
+    pub(super) fn poll(&mut self, max: usize) -> Poll<Result<Vec<u8>, Lost>> {
         loop {
             match self.frames.next(max) {
                 Ok(Some(frame)) => return Poll::Ready(Ok(frame)),
@@ -99,15 +127,22 @@ impl Pipe {
                 return Poll::Ready(Err(Lost::Session(error)));
             }
         }
+        self.check().map_or(Poll::Pending, |lost| Poll::Ready(Err(lost)))
+    }
+
+    /// Why nothing more comes.
+    fn check(&self) -> Option<Lost> {
         if self.kernel.now_ns() >= self.deadline_ns {
-            return Poll::Ready(Err(Lost::TimedOut));
+            return Some(Lost::TimedOut);
         }
         let input = self.connection.incoming.snapshot();
         // Bytes may have come just before the end: they are looked at first.
-        if (input.ended || input.broken) && !input.readable {
-            return Poll::Ready(Err(Lost::Ended));
-        }
-        Poll::Pending
+        ((input.ended || input.broken) && !input.readable).then_some(Lost::Ended)
+    }
+
+    /// Whether the client takes in what is sent. Asking has the future woken once it does again.
+    pub(super) fn has_room(&self) -> bool {
+        self.connection.outgoing.snapshot().writable
     }
 
     /// Sends. A client that does not take it in is noticed by what it does not send.

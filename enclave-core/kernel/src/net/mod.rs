@@ -35,6 +35,8 @@ pub(crate) use inet::Arrivals;
 pub(crate) use listening::Outlet;
 pub(crate) use patience::Patience;
 pub(crate) use stream::{Received, Want};
+pub(crate) use unix::connect_kernel;
+pub(crate) use unix_name::CLIENT_NAME_PREFIX;
 
 use crate::fs::{Attributes, File, InodeId, Kind, OpenFile, OpenFlags, Ready};
 use crate::kernel::Kernel;

@@ -18,6 +18,10 @@ use alloc::sync::Arc;
 use spin::Mutex;
 use strongroom_abi::{Errno, SocketCredentials};
 
+/// Whom a program sees at the other end of a connection that the kernel has made: the overflow user
+/// and group, so that nobody takes it for root.
+const NOBODY: SocketCredentials = SocketCredentials { pid: 0, uid: 65_534, gid: 65_534 };
+
 /// A connection with what is known of its peer.
 struct Link {
     connection: Connection,
@@ -131,6 +135,7 @@ impl Protocol for UnixSocket {
                 let listener = Arc::new(Listener::new(self.kernel, &self.queue, backlog));
                 *rendezvous.listener.lock() = Some((Arc::clone(&listener), credentials));
                 state.stage = Stage::Listening(listener);
+                self.kernel.listening.wake();
                 Ok(())
             }
         }
@@ -285,6 +290,29 @@ impl Protocol for UnixSocket {
             link.connection.outgoing.set_capacity(bytes);
         }
     }
+}
+
+/// Connects the kernel itself to whoever listens under an abstract name; the program sees a peer of
+/// the name `own`, of no process and of nobody. `queue` is woken for the kernel's end. With nobody
+/// there, or no room, nothing: `waiter` is woken when that changes.
+pub(crate) fn connect_kernel(
+    kernel: &'static Kernel,
+    to: &[u8],
+    own: &UnixName,
+    (queue, waiter): (&Arc<WaitQueue>, &Waiter),
+) -> Option<Connection> {
+    kernel.listening.register(waiter);
+    let rendezvous = kernel.net.unix.find(to)?;
+    let (listener, _) = rendezvous.listener.lock().clone()?;
+    listener.room_queue().register(waiter);
+    if rendezvous.kind != SocketKind::Stream || !listener.has_room() {
+        return None;
+    }
+    let far_queue = Arc::new(WaitQueue::new(kernel.scheduler));
+    let (near, far) = Connection::pair(Discipline::UnixStream, queue, &far_queue);
+    let link = Link { connection: far, peer: own.clone(), credentials: NOBODY };
+    listener.push(Arrival { link, queue: far_queue }).ok()?;
+    Some(near)
 }
 
 fn reset_all(listener: &Listener<Arrival>) {

@@ -18,9 +18,13 @@ use core::any::Any;
 use spin::Mutex;
 use strongroom_abi::{Errno, SocketCredentials};
 
+/// Abstract names of clients of attested sessions begin so, and their public key follows. Only the
+/// kernel gives them.
+pub(crate) const CLIENT_NAME_PREFIX: &str = "strongroom/client/";
+
 /// What a name leads to, while its socket lives.
 pub(crate) struct Rendezvous {
-    kind: SocketKind,
+    pub(crate) kind: SocketKind,
     pub(crate) name: UnixName,
     /// Where connections arrive, and the credentials at the time of `listen(2)`.
     pub(crate) listener: Mutex<Option<(Arc<Listener<Arrival>>, SocketCredentials)>>,
@@ -45,7 +49,7 @@ impl AbstractNames {
         Ok(())
     }
 
-    fn find(&self, name: &[u8]) -> Option<Arc<Rendezvous>> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<Arc<Rendezvous>> {
         self.names.lock().get(name).and_then(Weak::upgrade)
     }
 }
@@ -55,7 +59,7 @@ impl Rendezvous {
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE`, and those of paths.
+    /// `EADDRINUSE`, `EACCES` for a name that only the kernel gives, and those of paths.
     pub(crate) fn claim(
         call: &Call<'_>,
         name: UnixName,
@@ -69,6 +73,9 @@ impl Rendezvous {
                 let rendezvous = make(name.clone());
                 claim_path(call, path, &rendezvous)?;
                 Ok(rendezvous)
+            }
+            UnixName::Abstract(hidden) if hidden.starts_with(CLIENT_NAME_PREFIX.as_bytes()) => {
+                Err(Errno::EACCES.into())
             }
             UnixName::Abstract(hidden) => {
                 let rendezvous = make(name.clone());

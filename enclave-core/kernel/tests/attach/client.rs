@@ -7,7 +7,10 @@ use strongroom_attestation_testing::application::{self, Application};
 use strongroom_attestation_testing::machine::{Machine, NOW, policy_text};
 use strongroom_evidence::Vmpl;
 use strongroom_fake::{Ending, System};
-use strongroom_session::client::{Answer, Evidence, Expecting, Hello, NotPresented, Verified};
+use strongroom_session::client::{
+    Answer, Connected, Connecting, Evidence, Expecting, Hello, Incoming, NotConnected,
+    NotPresented, Verified,
+};
 use strongroom_session::message::NoEvidence;
 use strongroom_session::{FRAME_MAX, Frames, SecretKey};
 use strongroom_south::{
@@ -184,12 +187,77 @@ impl Attached {
         (Sent { visitor, bytes, frames, expecting: Some(expecting) }, ending)
     }
 
+    /// Asks for the service; what the enclave says, once it says something.
+    pub(crate) fn ask_for_service(self, system: &mut System) -> Asking {
+        let (connecting, bytes) = self.verified.connect().unwrap();
+        system.host.bring(self.visitor, &bytes);
+        Asking { visitor: self.visitor, frames: self.frames, connecting }
+    }
+
     /// Leaves.
     pub(crate) fn close(self, system: &mut System) -> Sent {
         let bytes = self.verified.close().unwrap();
         system.host.bring(self.visitor, &bytes);
         system.run_until_idle().unwrap();
         Sent { visitor: self.visitor, bytes, frames: self.frames, expecting: None }
+    }
+}
+
+/// A client that has asked for the service.
+pub(crate) struct Asking {
+    visitor: u32,
+    frames: Frames,
+    connecting: Connecting,
+}
+
+/// A client of the service.
+pub(crate) struct Caller {
+    pub(crate) visitor: u32,
+    frames: Frames,
+    connected: Connected,
+}
+
+impl Asking {
+    /// The connection, or why there is none.
+    pub(crate) fn answer(mut self, system: &mut System) -> Result<Caller, NotConnected> {
+        let frame = next_frame(system, self.visitor, &mut self.frames);
+        let connected = self.connecting.receive(&frame)?;
+        Ok(Caller { visitor: self.visitor, frames: self.frames, connected })
+    }
+}
+
+impl Caller {
+    /// Sends, and runs until nothing more happens.
+    pub(crate) fn say(&mut self, system: &mut System, bytes: &[u8]) {
+        system.host.bring(self.visitor, &self.connected.send(bytes).unwrap());
+        let _ = system.run_until_idle();
+    }
+
+    /// What the service has said since; none at the end for its end.
+    pub(crate) fn hear(&mut self, system: &mut System) -> (Vec<u8>, bool) {
+        let mut heard = Vec::new();
+        loop {
+            let _ = system.run_until_idle();
+            let fetched = system.host.fetch(self.visitor);
+            if fetched.is_empty() {
+                return (heard, false);
+            }
+            for piece in fetched.chunks(FRAME_MAX) {
+                self.frames.push(piece).unwrap();
+                while let Some(frame) = self.frames.next(FRAME_MAX).unwrap() {
+                    match self.connected.receive(&frame).unwrap() {
+                        Incoming::Bytes(bytes) => heard.extend_from_slice(&bytes),
+                        Incoming::Closed => return (heard, true),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves.
+    pub(crate) fn close(self, system: &mut System) {
+        system.host.bring(self.visitor, &self.connected.close().unwrap());
+        let _ = system.run_until_idle();
     }
 }
 

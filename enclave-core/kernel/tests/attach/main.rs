@@ -11,6 +11,7 @@
 
 mod client;
 mod secrecy;
+mod service;
 mod visitors;
 
 use client::{Attached, Client, Sent, owner, psp, stranger};

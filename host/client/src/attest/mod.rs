@@ -23,5 +23,8 @@ pub use chain::{ChainCache, ReportKeyName};
 pub use error::AttestError;
 pub use fetch::{Fetched, Source, fetch_chain};
 pub use files::{EndorsementFiles, EvidenceFiles, ReportKeyFile};
-pub use session::{Attachment, Brings, generate_key, random_challenge};
+pub use session::{
+    Attachment, Brings, ServiceConnection, ServiceReader, ServiceWriter, generate_key,
+    random_challenge,
+};
 pub use verdict::{Question, Verdict, parse_nonce};

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: MIT
 //! An owner's end of an attested session, over a socket.
 
+mod service;
+
+pub use service::{ServiceConnection, ServiceReader, ServiceWriter};
+
 use super::verdict::read_policy;
 use super::{AttestError, EndorsementFiles, Verdict};
-use crate::session::AttachAddress;
+use crate::session::{AttachAddress, Connected};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strongroom_evidence::Vmpl;
-use strongroom_session::client::{Answer, Evidence, Hello, NotPresented, NotVerified, Presented};
+use strongroom_session::client::{
+    Answer, Evidence, Hello, NotPresented, NotVerified, Presented, Verified,
+};
+use strongroom_session::message::Refusal as EnclaveRefusal;
 use strongroom_session::{
     FRAME_MAX, Frames, HANDSHAKE_FRAME_MAX, KERNEL_VMPL, SecretKey, SessionError,
 };
@@ -70,11 +77,32 @@ pub fn random_challenge() -> Result<[u8; CHALLENGE_LEN], AttestError> {
     random()
 }
 
-/// Why the program was not started.
+/// Connects to an enclave's launcher.
+fn connect(address: &AttachAddress) -> Result<Connected, AttestError> {
+    let failed = AttestError::io("connect to", address.to_string());
+    address.connect(PATIENCE).map_err(failed)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Why the program was not started, or cannot be called.
 enum Failure {
     Refused(Reason),
     Unreadable(Refusal),
     Error(AttestError),
+}
+
+impl From<Failure> for Verdict {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(reason) => Self::Refused { reason },
+            Failure::Unreadable(refusal) => Self::of_refusal(&refusal),
+            Failure::Error(error) => Self::of_error(&error),
+        }
+    }
 }
 
 impl From<AttestError> for Failure {
@@ -93,15 +121,9 @@ impl Attachment {
     /// Connects, verifies, sends, and has the program started. Accepted means all of that.
     #[must_use]
     pub fn attach(&self, address: &AttachAddress) -> Verdict {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
-        match address.connect(PATIENCE) {
-            Ok(mut stream) => self.over(&mut stream, now),
-            Err(source) => Verdict::of_error(&AttestError::Io {
-                action: "connect to",
-                path: address.to_string().into(),
-                source,
-            }),
+        match connect(address) {
+            Ok(mut stream) => self.over(&mut stream, now()),
+            Err(error) => Verdict::of_error(&error),
         }
     }
 
@@ -110,24 +132,13 @@ impl Attachment {
     pub fn over(&self, stream: &mut (impl Read + Write), now: u64) -> Verdict {
         match self.converse(stream, now) {
             Ok(claims) => Verdict::Accepted { claims: Box::new(claims) },
-            Err(Failure::Refused(reason)) => Verdict::Refused { reason },
-            Err(Failure::Unreadable(refusal)) => Verdict::of_refusal(&refusal),
-            Err(Failure::Error(error)) => Verdict::of_error(&error),
+            Err(failure) => failure.into(),
         }
     }
 
     fn converse(&self, stream: &mut (impl Read + Write), now: u64) -> Result<Claims, Failure> {
         let mut talk = Talk { stream, frames: Frames::default() };
-        let key = match &self.key {
-            Some(key) => key.clone(),
-            None => generate_key()?,
-        };
-        let (hello, bytes) = Hello::new(&key, random()?, random()?)?;
-        talk.send(&bytes)?;
-        let (unproven, bytes) = hello.receive(&talk.receive(HANDSHAKE_FRAME_MAX)?)?;
-        talk.send(&bytes)?;
-        let presented = unproven.receive(&talk.receive(FRAME_MAX)?).map_err(not_presented)?;
-        let (mut verified, claims) = self.verify(presented, now)?;
+        let (mut verified, claims) = self.establish(&mut talk, now)?;
         let mut sent = Vec::new();
         for argument in &self.brings.arguments {
             sent.extend(verified.argument(argument)?);
@@ -148,21 +159,32 @@ impl Attachment {
         };
         match answer {
             Answer::Started => Ok(claims),
-            Answer::Refused(refusal) => Err(Failure::Refused(Reason {
-                check: "session.terms".to_owned(),
-                expected: Some("what the manifest's [session] accepts".to_owned()),
-                found: Some(refusal.to_string()),
-                message: format!("the enclave is genuine, and refuses: {refusal}"),
-            })),
+            Answer::Refused(refusal) => {
+                Err(refused_by_enclave("what the manifest's [session] accepts", &refusal))
+            }
             Answer::Exited(_) | Answer::Closed => Err(SessionError::OutOfOrder.into()),
         }
     }
 
-    fn verify(
+    /// Handshake and evidence, up to the point from which secrets can be sent.
+    fn establish<S: Read + Write>(
         &self,
-        presented: Presented,
+        talk: &mut Talk<S>,
         now: u64,
-    ) -> Result<(strongroom_session::client::Verified, Claims), Failure> {
+    ) -> Result<(Verified, Claims), Failure> {
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => generate_key()?,
+        };
+        let (hello, bytes) = Hello::new(&key, random()?, random()?)?;
+        talk.send(&bytes)?;
+        let (unproven, bytes) = hello.receive(&talk.receive(HANDSHAKE_FRAME_MAX)?)?;
+        talk.send(&bytes)?;
+        let presented = unproven.receive(&talk.receive(FRAME_MAX)?).map_err(not_presented)?;
+        self.verify(presented, now)
+    }
+
+    fn verify(&self, presented: Presented, now: u64) -> Result<(Verified, Claims), Failure> {
         let verified = presented.verify(|evidence, data| self.check(evidence, data, now));
         verified.map_err(|refused| match refused {
             NotVerified::Check(failure) => failure,
@@ -195,6 +217,16 @@ impl Attachment {
             }
         })
     }
+}
+
+/// A genuine enclave said no.
+fn refused_by_enclave(expected: &str, refusal: &EnclaveRefusal) -> Failure {
+    Failure::Refused(Reason {
+        check: "session.terms".to_owned(),
+        expected: Some(expected.to_owned()),
+        found: Some(refusal.to_string()),
+        message: format!("the enclave is genuine, and refuses: {refusal}"),
+    })
 }
 
 fn not_presented(why: NotPresented) -> Failure {
@@ -248,28 +280,44 @@ fn random<const N: usize>() -> Result<[u8; N], AttestError> {
 }
 
 /// Frames over a stream.
-struct Talk<'a, S> {
-    stream: &'a mut S,
+#[derive(Debug)]
+struct Talk<S> {
+    stream: S,
     frames: Frames,
 }
 
-impl<S: Read + Write> Talk<'_, S> {
+impl<S: Read + Write> Talk<S> {
     fn send(&mut self, bytes: &[u8]) -> Result<(), AttestError> {
         self.stream.write_all(bytes).map_err(broken("send to"))?;
         self.stream.flush().map_err(broken("send to"))
     }
 
     fn receive(&mut self, max: usize) -> Result<Vec<u8>, AttestError> {
-        let failed = |error: SessionError| AttestError::Session(error.to_string());
+        self.next_frame(max).map_err(|error| match error {
+            NoFrame::Session(error) => AttestError::Session(error.to_string()),
+            NoFrame::Stream(error) => broken("hear from")(error),
+        })
+    }
+}
+
+/// Why no frame comes.
+enum NoFrame {
+    Session(SessionError),
+    Stream(io::Error),
+}
+
+impl<S: Read> Talk<S> {
+    fn next_frame(&mut self, max: usize) -> Result<Vec<u8>, NoFrame> {
         let mut piece = [0; 16 * 1024];
         loop {
-            if let Some(frame) = self.frames.next(max).map_err(failed)? {
+            if let Some(frame) = self.frames.next(max).map_err(NoFrame::Session)? {
                 return Ok(frame);
             }
-            match self.stream.read(&mut piece).map_err(broken("hear from"))? {
-                0 => return Err(failed(SessionError::Truncated)),
+            match self.stream.read(&mut piece).map_err(NoFrame::Stream)? {
+                0 => return Err(NoFrame::Session(SessionError::Truncated)),
                 count => {
-                    self.frames.push(piece.get(..count).unwrap_or_default()).map_err(failed)?;
+                    let bytes = piece.get(..count).unwrap_or_default();
+                    self.frames.push(bytes).map_err(NoFrame::Session)?;
                 }
             }
         }

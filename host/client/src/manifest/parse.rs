@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! From the text of a manifest file to a [`ManifestFile`], or the place of the first error.
 
-use super::session::terms;
+use super::session::{service, terms};
 use super::values::{
     check_absolute, check_mount, check_variable, no_zero, parse_connect, parse_listen, parse_memory,
 };
@@ -22,6 +22,7 @@ struct RawManifest {
     #[serde(default)]
     grant: RawGrant,
     session: Option<Spanned<RawSession>>,
+    service: Option<Spanned<RawService>>,
     #[serde(default)]
     resources: RawResources,
 }
@@ -91,6 +92,15 @@ pub(super) struct RawSession {
     pub(super) secrets: Vec<Spanned<String>>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawService {
+    #[serde(default)]
+    pub(super) clients: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) any_client: bool,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawResources {
@@ -127,9 +137,11 @@ fn locate(text: &str, offset: usize) -> (usize, usize) {
 }
 
 fn convert(raw: RawManifest, folder: &Path) -> Result<ManifestFile, Complaint> {
-    let RawManifest { workload: raw_workload, image, grant, session, resources } = raw;
+    let RawManifest { workload: raw_workload, image, grant, session, service: offered, resources } =
+        raw;
     let mut workload = workload(raw_workload)?;
     workload.session = session.map(|session| terms(session, &workload)).transpose()?;
+    workload.service = offered.map(service).transpose()?;
     for directory in grant.directory {
         workload.directories.push(DirectoryGrant {
             host: folder.join(checked(directory.untrusted_plaintext_directory, not_empty)?),

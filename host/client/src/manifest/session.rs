@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-//! The section `[session]`: who starts the program, and what that client may bring along.
+//! The sections `[session]`: who starts the program, and what that client may bring along; and
+//! `[service]`: who may call the program.
 
 use super::Workload;
-use super::parse::{Complaint, RawSession, checked, parsed_list};
+use super::parse::{Complaint, RawService, RawSession, checked, parsed_list};
 use super::values::check_variable;
 use std::ops::Range;
 use strongroom_session::{PublicKey, SECRET_NAME_MAX, is_secret_name};
-use strongroom_wire::boot::SessionTerms;
+use strongroom_wire::boot::{OWNER_KEY_LEN, ServiceTerms, SessionTerms};
 use toml::Spanned;
 
-/// Most owners, late variables or secrets.
+/// Most owners, clients, late variables or secrets.
 const ENTRIES_MAX: usize = 64;
 
 /// The terms of a session with `workload`.
@@ -33,12 +34,8 @@ pub(super) fn terms(
              hyphens, dots and underscores, and no dot in front"
         )),
     })?;
-    let owners = parsed_list(raw.owners, |text| {
-        let key: Result<PublicKey, _> = text.parse();
-        key.map(|key| key.0).map_err(|bad| format!("`{text}` is {bad}"))
-    })?;
     let terms = SessionTerms {
-        owners,
+        owners: keys(raw.owners)?,
         insecure_any_client: raw.insecure_any_client,
         late_arguments: raw.late_arguments,
         late_environment,
@@ -46,6 +43,28 @@ pub(super) fn terms(
     };
     check(&terms).map_err(|message| of_section(message, section))?;
     Ok(terms)
+}
+
+/// Who may call the program.
+pub(super) fn service(raw: Spanned<RawService>) -> Result<ServiceTerms, Complaint> {
+    let section = raw.span();
+    let RawService { clients, any_client } = raw.into_inner();
+    let terms = ServiceTerms { clients: keys(clients)?, any_client };
+    if terms.clients.is_empty() != any_client {
+        let message = "a service has clients, or any-client = true, and not both".to_owned();
+        return Err(of_section(message, section));
+    }
+    if terms.clients.len() > ENTRIES_MAX {
+        return Err(of_section(format!("a service has at most {ENTRIES_MAX} clients"), section));
+    }
+    Ok(terms)
+}
+
+fn keys(texts: Vec<Spanned<String>>) -> Result<Vec<[u8; OWNER_KEY_LEN]>, Complaint> {
+    parsed_list(texts, |text| {
+        let key: Result<PublicKey, _> = text.parse();
+        key.map(|key| key.0).map_err(|bad| format!("`{text}` is {bad}"))
+    })
 }
 
 /// What no key alone is wrong about.

@@ -78,6 +78,23 @@ fn a_session_has_owners_and_says_what_may_be_late() {
 }
 
 #[test]
+fn a_service_names_its_clients_or_takes_all() {
+    let key = "x25519:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a";
+    let read = |section: &str| {
+        parse(&format!("workload.program = 'a'\n[service]\n{section}"))
+            .map(|file| file.workload.measured().service.unwrap())
+    };
+    let named = read(&format!("clients = ['{key}']")).unwrap();
+    assert_eq!((named.clients, named.any_client), (vec![[10; 32]], false));
+    assert!(read("any-client = true").unwrap().any_client);
+    let error = read("").unwrap_err();
+    assert_eq!((error.line, error.column), (2, 1), "{error}");
+    assert!(error.to_string().contains("any-client = true"), "{error}");
+    assert!(read(&format!("any-client = true\nclients = ['{key}']")).is_err());
+    assert!(read("clients = ['x25519:00']").unwrap_err().to_string().contains("`x25519:00`"));
+}
+
+#[test]
 fn errors_of_sessions_say_where_and_what_is_allowed() {
     let key = format!("x25519:{}", "0a".repeat(32));
     let open = "insecure-any-client = true";

@@ -161,6 +161,7 @@ impl Package {
             listens: manifest.listens.iter().map(|granted| bindings.listen(granted.port)).collect(),
             memory_max: manifest.memory_max,
             session: manifest.session.clone(),
+            service: manifest.service.clone(),
         };
         // Whoever writes records in another way would be measured as something else than he runs.
         if workload.measured() != *manifest {

@@ -138,19 +138,19 @@ impl AttachAddress {
     pub(crate) fn connect(&self, patience: Duration) -> io::Result<Connected> {
         match self {
             Self::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))?;
-                Ok(Connected(Stream::Unix(stream)))
+                let connected = Connected(Stream::Unix(UnixStream::connect(path)?));
+                connected.set_patience(Some(patience))?;
+                Ok(connected)
             }
             Self::Tcp(address) => {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in address.to_socket_addrs()? {
                     match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
                         Ok(stream) => {
-                            stream.set_read_timeout(Some(patience))?;
-                            stream.set_write_timeout(Some(patience))?;
-                            return Ok(Connected(Stream::Tcp(stream)));
+                            stream.set_nodelay(true)?;
+                            let connected = Connected(Stream::Tcp(stream));
+                            connected.set_patience(Some(patience))?;
+                            return Ok(connected);
                         }
                         Err(error) => last = error,
                     }
@@ -164,6 +164,17 @@ impl AttachAddress {
 /// A client's end of a connection.
 #[derive(Debug)]
 pub(crate) struct Connected(Stream);
+
+impl Connected {
+    /// How long reading and writing may take; none is for ever.
+    pub(crate) fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeouts(patience)
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
 
 impl Read for Connected {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -27,6 +27,8 @@ pub use control::{Controller, SignalForwarder};
 pub use files::DirectoryAccess;
 pub use sockets::{ConnectAccess, ListenAccess};
 
+pub(crate) use attach::Connected;
+
 use crate::LaunchError;
 use crate::accelerator::Accelerator;
 use crate::image::Image;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 use strongroom_wire::message::Address;
 
 /// What clients of UNIX sockets are said to come from: they have no address.
@@ -51,6 +52,25 @@ impl Stream {
                 socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true))
             }
             Self::Unix(socket) => socket.set_nonblocking(true),
+        }
+    }
+
+    /// How long reading and writing may take; none is for ever.
+    pub(super) fn set_timeouts(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_read_timeout(limit).and_then(|()| socket.set_write_timeout(limit))
+            }
+            Self::Unix(socket) => {
+                socket.set_read_timeout(limit).and_then(|()| socket.set_write_timeout(limit))
+            }
+        }
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
         }
     }
 

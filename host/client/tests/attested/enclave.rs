@@ -13,7 +13,7 @@ use strongroom_client::{Console, LaunchError, Outcome, Session};
 use strongroom_fake::{ENTRY, Guest, System};
 use strongroom_kernel::{Kernel, Outcome as Run};
 use strongroom_south::Form;
-use strongroom_wire::boot::SessionTerms;
+use strongroom_wire::boot::{ServiceTerms, SessionTerms};
 use strongroom_wire::{Untrusted, frame};
 
 /// What the enclave's machine can say about itself.
@@ -23,6 +23,24 @@ pub(crate) enum Proof {
     Genuine,
     /// And its host has certificates to go with it.
     WithCertificates,
+}
+
+/// Whom the manifest lets in.
+pub(crate) enum Door {
+    Session(SessionTerms),
+    Service(ServiceTerms),
+}
+
+impl From<SessionTerms> for Door {
+    fn from(terms: SessionTerms) -> Self {
+        Self::Session(terms)
+    }
+}
+
+impl From<ServiceTerms> for Door {
+    fn from(terms: ServiceTerms) -> Self {
+        Self::Service(terms)
+    }
 }
 
 /// See the module's text.
@@ -35,15 +53,18 @@ pub(crate) struct Enclave {
 }
 
 impl Enclave {
-    /// Starts a program that waits for a session at an address of this kind.
+    /// Starts a program with a session or a service at an address of this kind.
     pub(crate) fn start(
         address: &str,
-        terms: SessionTerms,
+        terms: impl Into<Door>,
         proof: Proof,
         body: impl Fn(&mut Guest) -> u8 + Send + Sync + 'static,
     ) -> Self {
         let mut builder = System::builder(Form::Paged);
-        builder.manifest.session = Some(terms);
+        match terms.into() {
+            Door::Session(terms) => builder.manifest.session = Some(terms),
+            Door::Service(terms) => builder.manifest.service = Some(terms),
+        }
         let image = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(image.path(), &builder.image.bytes).unwrap();
         let system = builder.boot().unwrap();

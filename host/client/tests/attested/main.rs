@@ -12,6 +12,7 @@
 mod enclave;
 mod liars;
 mod machine;
+mod service;
 mod tap;
 
 use enclave::{Enclave, Proof};
