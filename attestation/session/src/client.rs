@@ -366,6 +366,15 @@ impl Connected {
         Ok(frames)
     }
 
+    /// Says that no more bytes come, and that the service may go on to speak: bytes to send.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Broken`] after an earlier failure.
+    pub fn finish(&mut self) -> Result<Vec<u8>, SessionError> {
+        self.0.seal(&ToEnclave::Finish)
+    }
+
     /// Takes a frame.
     ///
     /// # Errors

@@ -50,6 +50,8 @@ enum Phase {
     /// The client has asked for the service.
     Connecting,
     Connected,
+    /// The client has nothing more to say.
+    Finished,
     Closed,
 }
 
@@ -80,6 +82,8 @@ pub enum Step {
     Connect,
     /// Bytes for the service.
     Bytes(ServiceBytes),
+    /// The client has nothing more to say to the service.
+    Finish,
     /// It is not accepted: the bytes tell the client, then the connection is to be closed.
     Refused {
         /// Why.
@@ -201,12 +205,21 @@ impl Intake {
             (Phase::Connected, ToEnclave::Bytes(bytes)) if bytes.len() <= PIECE_MAX => {
                 Ok(Step::Bytes(ServiceBytes::new(bytes)))
             }
+            (Phase::Connected, ToEnclave::Finish) => {
+                self.phase = Phase::Finished;
+                Ok(Step::Finish)
+            }
             (Phase::Gathering, ToEnclave::Connect) => self.connect(terms),
             (Phase::Gathering, message) => self.gather(terms, &message),
             // Once the program has been asked for, a client can only leave.
-            (Phase::Started | Phase::Connecting | Phase::Connected | Phase::Closed, _) => {
-                self.refuse(Refusal::OutOfOrder)
-            }
+            (
+                Phase::Started
+                | Phase::Connecting
+                | Phase::Connected
+                | Phase::Finished
+                | Phase::Closed,
+                _,
+            ) => self.refuse(Refusal::OutOfOrder),
         }
     }
 
@@ -289,15 +302,13 @@ impl Intake {
     ///
     /// [`SessionError::OutOfOrder`] before [`Intake::connected`], [`SessionError::TooLong`].
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<Vec<u8>, SessionError> {
-        match self.phase {
-            Phase::Connected if bytes.len() <= PIECE_MAX => {
-                self.channel.seal(&ToClient::Bytes(bytes))
-            }
-            Phase::Connected => Err(SessionError::TooLong),
-            Phase::Gathering | Phase::Started | Phase::Connecting | Phase::Closed => {
-                Err(SessionError::OutOfOrder)
-            }
+        if !self.is_connected() {
+            return Err(SessionError::OutOfOrder);
         }
+        if bytes.len() > PIECE_MAX {
+            return Err(SessionError::TooLong);
+        }
+        self.channel.seal(&ToClient::Bytes(bytes))
     }
 
     /// Tells the client that the service has nothing more to say.
@@ -306,19 +317,22 @@ impl Intake {
     ///
     /// [`SessionError::OutOfOrder`] before [`Intake::connected`].
     pub fn close(&mut self) -> Result<Vec<u8>, SessionError> {
-        if self.phase != Phase::Connected {
+        if !self.is_connected() {
             return Err(SessionError::OutOfOrder);
         }
         self.phase = Phase::Closed;
         self.channel.seal(&ToClient::Close)
     }
 
+    const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected | Phase::Finished)
+    }
+
     fn after(&mut self, message: &ToClient<'_>) -> Result<Vec<u8>, SessionError> {
-        match self.phase {
-            Phase::Started => self.channel.seal(message),
-            Phase::Gathering | Phase::Connecting | Phase::Connected | Phase::Closed => {
-                Err(SessionError::OutOfOrder)
-            }
+        if self.phase == Phase::Started {
+            self.channel.seal(message)
+        } else {
+            Err(SessionError::OutOfOrder)
         }
     }
 }

@@ -53,9 +53,11 @@ impl Gathered {
             ToEnclave::Variable { name, value } => self.variable(terms, name, value),
             ToEnclave::Secret { name, length } => self.secret(terms, name, *length),
             ToEnclave::Piece(bytes) => self.piece(bytes),
-            ToEnclave::Start | ToEnclave::Close | ToEnclave::Connect | ToEnclave::Bytes(_) => {
-                Err(Refusal::OutOfOrder)
-            }
+            ToEnclave::Start
+            | ToEnclave::Close
+            | ToEnclave::Connect
+            | ToEnclave::Bytes(_)
+            | ToEnclave::Finish => Err(Refusal::OutOfOrder),
         }
     }
 

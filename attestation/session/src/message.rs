@@ -97,6 +97,8 @@ pub enum ToEnclave<'a> {
     Connect,
     /// Bytes for the service, at most [`PIECE_MAX`].
     Bytes(&'a [u8]),
+    /// No more bytes for the service; it may go on to speak.
+    Finish,
 }
 
 /// Why there is no evidence.
@@ -176,6 +178,7 @@ impl fmt::Debug for ToEnclave<'_> {
             Self::Close => f.write_str("Close"),
             Self::Connect => f.write_str("Connect"),
             Self::Bytes(_) => f.write_str("Bytes(..)"),
+            Self::Finish => f.write_str("Finish"),
         }
     }
 }
@@ -246,6 +249,7 @@ mod tests {
         assert_eq!(bytes(&ToEnclave::Close), [5]);
         assert_eq!(bytes(&ToEnclave::Connect), [6]);
         assert_eq!(bytes(&ToEnclave::Bytes(b"b")), [7, 1, b'b']);
+        assert_eq!(bytes(&ToEnclave::Finish), [8]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use strongroom_wire::boot::ServiceTerms;
 use support::*;
 
 fn offered() -> ServiceTerms {
-    ServiceTerms { clients: vec![stranger().public().0], any_client: false }
+    ServiceTerms { clients: vec![stranger().public().0], any_client: false, port: None }
 }
 
 /// What comes of one frame.
@@ -27,7 +27,7 @@ fn answer(key: &SecretKey, service: Option<&ServiceTerms>) -> Result<(), NotConn
     let reply = match step(&mut enclave, service, &sent) {
         Step::Connect => enclave.connected().unwrap(),
         Step::Refused { reply, .. } => reply,
-        other @ (Step::More | Step::Start(_) | Step::Bytes(_) | Step::Closed) => {
+        other @ (Step::More | Step::Start(_) | Step::Bytes(_) | Step::Finish | Step::Closed) => {
             panic!("neither accepted nor refused: {other:?}")
         }
     };
@@ -42,7 +42,7 @@ fn those_whom_the_manifest_names_are_let_through_and_nobody_else() {
     // An owner starts the program; that does not make it a client.
     assert_eq!(answer(&owner(), Some(&offered)), refused(Refusal::NotClient));
     assert_eq!(answer(&stranger(), None), refused(Refusal::NoService));
-    let open = ServiceTerms { clients: Vec::new(), any_client: true };
+    let open = ServiceTerms { clients: Vec::new(), any_client: true, port: None };
     assert_eq!(answer(&owner(), Some(&open)), Ok(()));
     let closed = ServiceTerms::default();
     assert_eq!(answer(&stranger(), Some(&closed)), refused(Refusal::NotClient));
@@ -73,6 +73,10 @@ fn bytes_go_both_ways_in_pieces_until_one_side_leaves() {
     assert_eq!(&*bytes, b"hush");
     assert!(!format!("{bytes:?}").contains("104"), "bytes are not shown");
     assert_eq!(enclave.bytes(&vec![0; PIECE_MAX + 1]), Err(SessionError::TooLong));
+    let finish = client.finish().unwrap();
+    assert!(matches!(step(&mut enclave, Some(&offered), &finish), Step::Finish));
+    let last = frame(&enclave.bytes(b"last").unwrap());
+    assert!(matches!(client.receive(&last), Ok(Incoming::Bytes(_))), "the service goes on");
     let closed = enclave.close().unwrap();
     assert_eq!(client.receive(&frame(&closed)), Ok(Incoming::Closed));
     assert_eq!(enclave.bytes(b"late"), Err(SessionError::OutOfOrder));
@@ -80,7 +84,7 @@ fn bytes_go_both_ways_in_pieces_until_one_side_leaves() {
 
 #[test]
 fn a_connection_and_a_start_do_not_mix() {
-    let offered = ServiceTerms { clients: vec![owner().public().0], any_client: false };
+    let offered = ServiceTerms { clients: vec![owner().public().0], any_client: false, port: None };
     // A secret, then the service.
     let (mut client, mut enclave) = verified(&owner(), 1);
     let secret = client.argument("x").unwrap();
@@ -88,7 +92,17 @@ fn a_connection_and_a_start_do_not_mix() {
     let connect = client.connect().unwrap().1;
     let refused = step(&mut enclave, Some(&offered), &connect);
     assert!(matches!(refused, Step::Refused { reason: Refusal::OutOfOrder, .. }), "{refused:?}");
-    // Bytes without a connection.
+    // Bytes after the last ones.
+    let (client, mut enclave) = verified(&owner(), 3);
+    let (connecting, connect) = client.connect().unwrap();
+    assert!(matches!(step(&mut enclave, Some(&offered), &connect), Step::Connect));
+    let mut client = connecting.receive(&frame(&enclave.connected().unwrap())).unwrap();
+    let finish = client.finish().unwrap();
+    assert!(matches!(step(&mut enclave, Some(&offered), &finish), Step::Finish));
+    let more = client.send(b"more").unwrap();
+    let refused = step(&mut enclave, Some(&offered), &more);
+    assert!(matches!(refused, Step::Refused { reason: Refusal::OutOfOrder, .. }), "{refused:?}");
+    // A program that does not listen.
     let (client, mut enclave) = verified(&owner(), 2);
     let (connecting, connect) = client.connect().unwrap();
     assert!(matches!(step(&mut enclave, Some(&offered), &connect), Step::Connect));

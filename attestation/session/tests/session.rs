@@ -16,7 +16,12 @@ use support::*;
 fn refusal(step: Step) -> Refusal {
     match step {
         Step::Refused { reason, .. } => reason,
-        Step::More | Step::Start(_) | Step::Connect | Step::Bytes(_) | Step::Closed => {
+        Step::More
+        | Step::Start(_)
+        | Step::Connect
+        | Step::Bytes(_)
+        | Step::Finish
+        | Step::Closed => {
             panic!("not refused: {step:?}")
         }
     }

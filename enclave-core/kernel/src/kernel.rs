@@ -11,7 +11,7 @@ use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
 use crate::net::Network;
 use crate::random::Random;
-use crate::sync::{Scheduler, Timers, WaitQueue};
+use crate::sync::{Scheduler, ThreadKey, Timers, WaitQueue};
 use crate::task::futex::Futexes;
 use crate::task::{ExitStatus, Processes};
 use alloc::boxed::Box;
@@ -74,6 +74,8 @@ pub struct Kernel {
     pub(crate) terminals: Terminals,
     /// The client that has started the workload.
     pub(crate) owner: Mutex<Option<Owner>>,
+    /// Those whose bytes are carried between clients and the workload's service.
+    pub(crate) carriers: Mutex<Vec<ThreadKey>>,
     /// Unlike that of any other run.
     pub(crate) boot_id: [u8; 16],
     image: Once<Arc<Image>>,
@@ -125,6 +127,7 @@ impl Kernel {
             console: Once::new(),
             terminals: Terminals::default(),
             owner: Mutex::new(None),
+            carriers: Mutex::default(),
             boot_id,
             image: Once::new(),
             numbers: AtomicU64::new(1),
@@ -290,6 +293,9 @@ impl Kernel {
         let counts = self.machine.counts();
         self.peak_frames.fetch_max(counts.total - counts.free, Ordering::Relaxed);
         let pages = self.peak_frames.load(Ordering::Relaxed);
+        // What the program has said last is not lost.
+        let carriers = core::mem::take(&mut *self.carriers.lock());
+        carriers.into_iter().for_each(|key| self.scheduler.poll_now(key));
         let owner = self.owner.lock().take();
         if let Some(owner) = owner {
             owner.tell_exit(status.shell_status());

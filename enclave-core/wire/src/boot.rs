@@ -74,13 +74,15 @@ pub struct SessionTerms {
     pub secrets: Vec<String>,
 }
 
-/// Who may call the service that the workload offers on [`SERVICE_SOCKET`].
+/// Who may call the service that the workload offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceTerms {
     /// X25519 public keys of the clients that are let through.
     pub clients: Vec<[u8; OWNER_KEY_LEN]>,
     /// Whoever comes is let through: the service has to decide by itself.
     pub any_client: bool,
+    /// The TCP port on which the program listens; without one it is [`SERVICE_SOCKET`].
+    pub port: Option<u16>,
 }
 
 /// A host directory that the program sees. Its contents are plaintext and untrusted.
@@ -229,12 +231,15 @@ mod tests {
     #[test]
     fn golden_bytes_of_a_service_hold() {
         let mut record = record();
-        record.manifest.service =
-            Some(ServiceTerms { clients: vec![[5; OWNER_KEY_LEN]], any_client: true });
+        record.manifest.service = Some(ServiceTerms {
+            clients: vec![[5; OWNER_KEY_LEN]],
+            any_client: true,
+            port: Some(300),
+        });
         let bytes = record.encode().unwrap();
         let mut expected = vec![0, 1, 1];
         expected.extend([5; 32]);
-        expected.push(1);
+        expected.extend([1, 1, 0xac, 2]);
         assert_eq!(&bytes[79..79 + expected.len()], expected);
         assert_eq!(Record::decode(&bytes), Ok(record));
     }

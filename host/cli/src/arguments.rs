@@ -2,6 +2,7 @@
 //! The command line's grammar and help.
 
 use crate::attach::{AttachOptions, KeygenOptions, RunOwnerOptions};
+use crate::connect::ConnectOptions;
 use crate::enroll::EnrollOptions;
 use crate::pack_ta::NamingOptions;
 use crate::tee::{OpteeOptions, ServeOptions, Tee};
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Verify(Box<VerifyOptions>),
     Keygen(KeygenOptions),
     Attach(Box<AttachOptions>),
+    Connect(Box<ConnectOptions>),
     Enroll(Box<EnrollOptions>),
     FetchChain(FetchOptions),
     PackTa(Box<crate::pack_ta::PackTaOptions>),

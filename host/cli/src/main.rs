@@ -4,6 +4,7 @@
 
 mod arguments;
 mod attach;
+mod connect;
 mod enroll;
 mod image;
 mod pack_ta;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Verify(options) => return verify::verify(*options),
         Command::Keygen(options) => return attach::keygen(&options),
         Command::Attach(options) => return attach::attach(*options),
+        Command::Connect(options) => return connect::connect(*options),
         Command::Enroll(options) => return enroll::enroll(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
         Command::PackTa(options) => pack_ta::pack(*options),
@@ -49,7 +51,9 @@ fn main() -> ExitCode {
 /// The exit status of wrong usage: that of the command that was meant.
 fn usage_failed() -> u8 {
     match std::env::args().nth(1).as_deref() {
-        Some("verify" | "fetch-chain" | "attach" | "keygen" | "enroll") => verify::UNDECIDED,
+        Some("verify" | "fetch-chain" | "attach" | "connect" | "keygen" | "enroll") => {
+            verify::UNDECIDED
+        }
         Some(_) | None => report::LAUNCHER_FAILED,
     }
 }

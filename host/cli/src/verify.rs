@@ -58,6 +58,14 @@ pub(crate) fn say(verdict: &Verdict, json: bool) -> ExitCode {
     }
 }
 
+/// Says on standard error what is weak about something that was accepted.
+pub(crate) fn warn(claims: &Claims) {
+    let colour = Colour::of(io::stderr().is_terminal());
+    for weakness in weaknesses(claims) {
+        report::line(&colour.red(&format!("INSECURE: {weakness}")));
+    }
+}
+
 fn question(options: VerifyOptions) -> Question {
     Question {
         policy: options.policy,

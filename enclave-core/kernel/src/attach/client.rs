@@ -67,18 +67,23 @@ async fn converse(meeting: &Meeting, pipe: &mut Pipe) -> Result<Option<Intake>, 
             step = intake.refuse(Refusal::AlreadyStarted)?;
         }
         if let Step::Connect = step {
-            match relay::connect(meeting.kernel, pipe, &intake.client()).await {
+            match relay::connect(meeting.kernel, meeting.terms, pipe, &intake.client()).await {
                 Some(service) => {
                     pipe.send(intake.connected()?);
-                    relay::carry(meeting.terms, pipe, &mut intake, &service).await?;
-                    return Ok(None);
+                    let carriers = &meeting.kernel.carriers;
+                    carriers.lock().push(pipe.key());
+                    let carried = relay::carry(meeting.terms, pipe, &mut intake, &service).await;
+                    carriers.lock().retain(|key| *key != pipe.key());
+                    return carried.map(|()| None);
                 }
                 None => step = intake.refuse(Refusal::ServiceAbsent)?,
             }
         }
         match step {
             Step::More => {}
-            Step::Closed | Step::Start(_) | Step::Connect | Step::Bytes(_) => return Ok(None),
+            Step::Closed | Step::Start(_) | Step::Connect | Step::Bytes(_) | Step::Finish => {
+                return Ok(None);
+            }
             Step::Refused { reason, reply } => {
                 pipe.send(reply);
                 meeting.kernel.report(format_args!("session: a client was refused: {reason}"));

@@ -75,6 +75,11 @@ impl Pipe {
         self.deadline_ns = self.kernel.now_ns().saturating_add(time_ns);
     }
 
+    /// The future that it belongs to.
+    pub(super) fn key(&self) -> ThreadKey {
+        self.alarm.key
+    }
+
     /// Who is woken when the connection has something to say.
     pub(super) const fn waiter(&self) -> &Waiter {
         &self.waiter

@@ -5,7 +5,7 @@
 use super::pipe::{Lost, Pipe};
 use crate::kernel::Kernel;
 use crate::net::address::UnixName;
-use crate::net::{CLIENT_NAME_PREFIX, Connection, connect_kernel};
+use crate::net::{CLIENT_NAME_PREFIX, Connection, connect_kernel_to_name, connect_kernel_to_port};
 use alloc::format;
 use core::future::poll_fn;
 use core::task::Poll;
@@ -18,17 +18,22 @@ use strongroom_wire::boot::SERVICE_SOCKET;
 const LISTEN_NS: u64 = 60_000_000_000;
 
 /// Connects to the service once the program listens; none when it does not in time, or the client
-/// goes away meanwhile. The program finds the client's key in the name of its peer.
+/// goes away meanwhile. On a UNIX socket the program finds the client's key in the name of its peer.
 pub(super) async fn connect(
     kernel: &'static Kernel,
+    terms: Terms<'_>,
     pipe: &mut Pipe,
     client: &PublicKey,
 ) -> Option<Connection> {
     let name = UnixName::Abstract(format!("{CLIENT_NAME_PREFIX}{client}").into_bytes().into());
     pipe.set_time(LISTEN_NS);
+    let port = terms.service.and_then(|terms| terms.port);
     pipe.wait(|pipe| {
         let ends = (pipe.queue(), pipe.waiter());
-        connect_kernel(kernel, SERVICE_SOCKET.as_bytes(), &name, ends)
+        match port {
+            Some(port) => connect_kernel_to_port(kernel, port, ends),
+            None => connect_kernel_to_name(kernel, SERVICE_SOCKET.as_bytes(), &name, ends),
+        }
     })
     .await
     .ok()
@@ -78,6 +83,7 @@ fn forth(
         };
         match intake.receive(terms, &frame)? {
             Step::Bytes(bytes) => service.outgoing.put(bytes.to_vec()),
+            Step::Finish => service.outgoing.end(),
             Step::Refused { reply, .. } => {
                 pipe.send(reply);
                 return Ok(Flow::Ended);

@@ -36,6 +36,9 @@ const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 1));
 /// The enclave's own address on connections with the outside.
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 2));
 
+/// The address of clients of attested sessions: not a local one, for a program may trust those.
+pub(crate) const CLIENT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 3));
+
 /// What the sockets share that have to do with the outside.
 #[derive(Default)]
 pub(crate) struct Outside {
@@ -142,7 +145,7 @@ pub(crate) fn claimed_address(claim: Address) -> SocketAddr {
         Address::V4(ip, port) => (IpAddr::from(ip), port),
         Address::V6(ip, port) => (IpAddr::from(ip).to_canonical(), port),
     };
-    let inside = ip.is_loopback() || ip.is_unspecified();
+    let inside = ip.is_loopback() || ip.is_unspecified() || ip == CLIENT_ADDRESS;
     SocketAddr::new(if inside { HOST } else { ip }, port)
 }
 
@@ -393,6 +396,7 @@ mod tests {
             Address::V4([0; 4], 9),
             Address::V6(v6("::1"), 9),
             Address::V6(v6("::ffff:127.0.0.1"), 9),
+            Address::V4([198, 19, 0, 3], 9),
         ] {
             assert_eq!(claimed_address(claim), SocketAddr::new(HOST, 9), "{claim:?}");
         }

@@ -5,7 +5,7 @@ use crate::fs::Ready;
 use crate::kernel::Kernel;
 use crate::net::address::{Domain, Name, destination, is_local, parse_inet, source_for, wildcard};
 use crate::net::connection::{Connection, Discipline, Listener};
-use crate::net::host::{self, grant_for, listen_grant_for, own_address};
+use crate::net::host::{self, CLIENT_ADDRESS, grant_for, listen_grant_for, own_address};
 use crate::net::listening::Outlet;
 use crate::net::ports::Binding;
 use crate::net::stream::{Received, Want};
@@ -18,7 +18,7 @@ use crate::task::Call;
 use crate::user::Sink;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use spin::Mutex;
 use strongroom_abi::Errno;
 use strongroom_wire::message::SocketAsk;
@@ -57,6 +57,28 @@ impl Arrival {
     pub(crate) fn into_parts(self) -> (Connection, Arc<WaitQueue>) {
         (self.link.connection, self.queue)
     }
+}
+
+/// Connects the kernel itself to whoever listens on a port of the enclave. The program sees a peer
+/// at [`CLIENT_ADDRESS`]. `queue` is woken for the kernel's end. With nobody there, or no room,
+/// nothing: `waiter` is woken when that changes.
+pub(crate) fn connect_kernel(
+    kernel: &'static Kernel,
+    port: u16,
+    (queue, waiter): (&Arc<WaitQueue>, &Waiter),
+) -> Option<Connection> {
+    kernel.listening.register(waiter);
+    let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let arrivals = kernel.net.tcp.find(to, None)?;
+    arrivals.room_queue().register(waiter);
+    if !arrivals.has_room() {
+        return None;
+    }
+    let far_queue = Arc::new(WaitQueue::new(kernel.scheduler));
+    let (near, far) = Connection::pair(Discipline::Tcp, queue, &far_queue);
+    let peer = SocketAddr::new(CLIENT_ADDRESS, 0);
+    arrivals.push(Arrival::new(far, to, peer, far_queue)).ok()?;
+    Some(near)
 }
 
 enum Stage {
@@ -252,6 +274,7 @@ impl TcpSocket {
         let port = binding.port;
         let arrivals = Arc::new(Listener::new(self.kernel, &self.queue, backlog));
         binding.listen(&arrivals)?;
+        self.kernel.listening.wake();
         let grant = listen_grant_for(&self.kernel.manifest, port)
             .filter(|_| self.kernel.net.outside.claim_port(port));
         let backlog = backlog.clamp(1, 4096) as u16;

@@ -31,11 +31,11 @@ pub(crate) mod options;
 
 pub(crate) use ancillary::{ControlBuffer, Label, own_credentials, probe, read_control};
 pub(crate) use connection::{Connection, Listener};
-pub(crate) use inet::Arrivals;
+pub(crate) use inet::{Arrivals, connect_kernel as connect_kernel_to_port};
 pub(crate) use listening::Outlet;
 pub(crate) use patience::Patience;
 pub(crate) use stream::{Received, Want};
-pub(crate) use unix::connect_kernel;
+pub(crate) use unix::connect_kernel as connect_kernel_to_name;
 pub(crate) use unix_name::CLIENT_NAME_PREFIX;
 
 use crate::fs::{Attributes, File, InodeId, Kind, OpenFile, OpenFlags, Ready};

@@ -87,14 +87,28 @@ impl Scheduler {
 
     /// Polls the thread at the head of the queue; false when the queue is empty.
     pub(crate) fn poll_next(&self) -> bool {
-        let (number, task) = {
+        let number = self.inner.lock().ready.pop_front();
+        if let Some(number) = number {
+            self.poll_slot(number);
+        }
+        number.is_some()
+    }
+
+    /// Polls a thread out of its turn, if it still exists; not itself from within.
+    pub(crate) fn poll_now(&self, key: ThreadKey) {
+        if self.exists(key) {
+            self.poll_slot(key.slot);
+        }
+    }
+
+    fn poll_slot(&self, number: u32) {
+        let task = {
             let mut inner = self.inner.lock();
-            let Some(number) = inner.ready.pop_front() else { return false };
-            let Some(slot) = inner.slots.get_mut(number as usize) else { return true };
+            let Some(slot) = inner.slots.get_mut(number as usize) else { return };
             slot.queued = false;
-            (number, slot.task.take())
+            slot.task.take()
         };
-        let Some(mut task) = task else { return true };
+        let Some(mut task) = task else { return };
         let done = task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
         let mut inner = self.inner.lock();
         if done {
@@ -102,7 +116,6 @@ impl Scheduler {
         } else if let Some(slot) = inner.slots.get_mut(number as usize) {
             slot.task = Some(task);
         }
-        true
     }
 }
 

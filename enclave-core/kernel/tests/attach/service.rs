@@ -16,7 +16,7 @@ const SO_PEERCRED: usize = 17;
 const SOL_SOCKET: usize = 1;
 
 fn offered() -> ServiceTerms {
-    ServiceTerms { clients: vec![stranger().public().0], any_client: false }
+    ServiceTerms { clients: vec![stranger().public().0], any_client: false, port: None }
 }
 
 /// A system whose manifest offers a service.
@@ -123,6 +123,35 @@ fn the_program_sees_the_clients_key_and_nobody_else_can_look_like_it() {
     let attached = Client::connect(&mut system, &stranger()).attach(&mut system).unwrap();
     attached.ask_for_service(&mut system);
     assert_eq!(system.run_until_idle(), Err(Ending::Exit(5)), "{:?}", system.host.log);
+}
+
+#[test]
+fn a_service_may_be_a_port_of_the_enclave() {
+    let terms = ServiceTerms { port: Some(6379), ..offered() };
+    let mut system = serving(Form::Paged, None, terms, |guest| {
+        let socket = guest.try_call(Sysno::Socket, [2, SOCK_STREAM, 0]).unwrap();
+        let address = |ip: [u8; 4]| {
+            let mut bytes = vec![2, 0, 0x18, 0xeb];
+            bytes.extend(ip);
+            bytes.extend([0; 8]);
+            bytes
+        };
+        let name = guest.push(&address([127, 0, 0, 1]));
+        guest.try_call(Sysno::Bind, [socket, name, 16]).unwrap();
+        guest.try_call(Sysno::Listen, [socket, 1]).unwrap();
+        let (connection, peer) = accept(guest, socket);
+        assert_eq!(peer[2..6], [198, 19, 0, 3], "not a local address");
+        let said = guest.read(connection, 4096).unwrap();
+        guest.write(connection, &said).unwrap();
+        assert_eq!(guest.read(connection, 1).unwrap(), b"");
+        6
+    });
+    let attached = Client::connect(&mut system, &stranger()).attach(&mut system).unwrap();
+    let mut caller = attached.ask_for_service(&mut system).answer(&mut system).unwrap();
+    caller.say(&mut system, b"ping");
+    assert_eq!(caller.hear(&mut system).0, b"ping");
+    caller.close(&mut system);
+    assert_eq!(system.run_until_idle(), Err(Ending::Exit(6)), "{:?}", system.host.log);
 }
 
 #[test]

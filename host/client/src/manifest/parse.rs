@@ -99,6 +99,7 @@ pub(super) struct RawService {
     pub(super) clients: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) any_client: bool,
+    pub(super) port: Option<std::num::NonZeroU16>,
 }
 
 #[derive(Default, Deserialize)]

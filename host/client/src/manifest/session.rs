@@ -5,6 +5,7 @@
 use super::Workload;
 use super::parse::{Complaint, RawService, RawSession, checked, parsed_list};
 use super::values::check_variable;
+use std::num::NonZeroU16;
 use std::ops::Range;
 use strongroom_session::{PublicKey, SECRET_NAME_MAX, is_secret_name};
 use strongroom_wire::boot::{OWNER_KEY_LEN, ServiceTerms, SessionTerms};
@@ -48,8 +49,9 @@ pub(super) fn terms(
 /// Who may call the program.
 pub(super) fn service(raw: Spanned<RawService>) -> Result<ServiceTerms, Complaint> {
     let section = raw.span();
-    let RawService { clients, any_client } = raw.into_inner();
-    let terms = ServiceTerms { clients: keys(clients)?, any_client };
+    let RawService { clients, any_client, port } = raw.into_inner();
+    let port = port.map(NonZeroU16::get);
+    let terms = ServiceTerms { clients: keys(clients)?, any_client, port };
     if terms.clients.is_empty() != any_client {
         let message = "a service has clients, or any-client = true, and not both".to_owned();
         return Err(of_section(message, section));

@@ -86,7 +86,9 @@ fn a_service_names_its_clients_or_takes_all() {
     };
     let named = read(&format!("clients = ['{key}']")).unwrap();
     assert_eq!((named.clients, named.any_client), (vec![[10; 32]], false));
-    assert!(read("any-client = true").unwrap().any_client);
+    let open = read("any-client = true\nport = 6379").unwrap();
+    assert_eq!((open.any_client, open.port), (true, Some(6379)));
+    assert!(read("any-client = true\nport = 0").is_err());
     let error = read("").unwrap_err();
     assert_eq!((error.line, error.column), (2, 1), "{error}");
     assert!(error.to_string().contains("any-client = true"), "{error}");

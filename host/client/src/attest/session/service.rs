@@ -167,6 +167,21 @@ impl Read for ServiceReader {
     }
 }
 
+impl ServiceWriter {
+    /// Says that nothing more comes; the service reads an end, and may go on to speak.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn finish(&mut self) -> io::Result<()> {
+        let frame = match lock(&self.session).as_mut() {
+            Some(session) => session.finish().map_err(io::Error::other)?,
+            None => return Ok(()),
+        };
+        self.stream.write_all(&frame)
+    }
+}
+
 impl Write for ServiceWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // A piece at a time: what was sealed has to be sent, whole.
