@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! A command while it runs: one thread, one poll, everything passed on.
 
-use std::{
-    collections::VecDeque,
-    fs::File,
-    io,
-    os::fd::{AsFd as _, OwnedFd},
-    process::Child,
-};
+use std::{collections::VecDeque, fs::File, io, os::fd::OwnedFd, process::Child};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -104,38 +98,30 @@ impl<'p> Running<'p> {
         })
     }
 
+    /// Asks for each of the streams once. The port must not be asked twice in one call: it takes in
+    /// what has come whenever it is asked, and if that is behind the first question, neither the
+    /// answer nor the interrupt, which then finds nothing to do, wakes anybody.
     fn poll(&self, limit: Option<Timespec>) -> io::Result<Found> {
-        let nothing = PollFlags::empty();
         let wants_input = !self.pending.is_empty() || self.input_ended;
         let input = self.input.as_ref().filter(|_| wants_input);
-        let mut polled = vec![
-            PollFd::from_borrowed_fd(self.port.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.end.as_fd(), PollFlags::IN),
-        ];
-        // A stand-in keeps the places: the port, asked for nothing.
-        let port = self.port.as_fd();
-        for (stream, flags) in [
-            (self.output.as_ref(), PollFlags::IN),
-            (self.errors.as_ref(), PollFlags::IN),
-            (input, PollFlags::OUT),
-        ] {
-            polled.push(stream.map_or_else(
-                || PollFd::from_borrowed_fd(port, nothing),
-                |stream| PollFd::from_borrowed_fd(stream.as_fd(), flags),
-            ));
-        }
+        let mut polled =
+            vec![PollFd::new(self.port, PollFlags::IN), PollFd::new(&self.end, PollFlags::IN)];
+        let outputs = self.output.iter().chain(&self.errors);
+        polled.extend(outputs.map(|stream| PollFd::new(stream, PollFlags::IN)));
+        polled.extend(input.map(|stream| PollFd::new(stream, PollFlags::OUT)));
         match poll(&mut polled, limit.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Found::default()),
             Err(error) => return Err(error.into()),
         }
-        let ready = |index: usize| polled.get(index).is_some_and(|one| !one.revents().is_empty());
+        let mut ready = polled.iter().map(|one| !one.revents().is_empty());
+        let mut next = |asked: bool| asked && ready.next() == Some(true);
         Ok(Found {
-            message: ready(0),
-            ended: ready(1),
-            output: self.output.is_some() && ready(2),
-            errors: self.errors.is_some() && ready(3),
-            takes_input: input.is_some() && ready(4),
+            message: next(true),
+            ended: next(true),
+            output: next(self.output.is_some()),
+            errors: next(self.errors.is_some()),
+            takes_input: next(input.is_some()),
         })
     }
 
