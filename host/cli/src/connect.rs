@@ -12,7 +12,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Once, mpsc};
 use std::thread;
 use strongroom_client::attest::{
     Attachment, Brings, ServiceConnection, ServiceReader, ServiceWriter, Verdict,
@@ -70,7 +70,7 @@ fn try_connect(options: ConnectOptions) -> anyhow::Result<ExitCode> {
         key: options.key.as_deref().map(read_key).transpose()?,
         brings: Brings::default(),
     };
-    let target = Target { attachment, address: options.address };
+    let target = Target { attachment, address: options.address, warned: Once::new() };
     match options.listen {
         Some(address) => target.forward(&address),
         None => match target.open() {
@@ -84,12 +84,14 @@ fn try_connect(options: ConnectOptions) -> anyhow::Result<ExitCode> {
 struct Target {
     attachment: Attachment,
     address: AttachAddress,
+    /// What is weak about the evidence is said of the first connection.
+    warned: Once,
 }
 
 impl Target {
     fn open(&self) -> Result<ServiceConnection, Verdict> {
         let connection = self.attachment.connect(&self.address)?;
-        verify::warn(connection.claims());
+        self.warned.call_once(|| verify::warn(connection.claims()));
         Ok(connection)
     }
 

@@ -15,6 +15,7 @@ mod optee;
 mod oracle;
 mod program;
 mod programs;
+mod services;
 mod snpguest;
 mod tally;
 
@@ -55,8 +56,8 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, optee,
-    /// optee-run, which is a part of it, snpguest, kvm) or a part of the name of a case or test
+    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, services,
+    /// optee, optee-run, which is a part of it, snpguest, kvm) or a part of the name of a case or test
     /// program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
@@ -72,6 +73,7 @@ const STEPS: &[&str] = &[
     "cases",
     "launched",
     "evidence",
+    "services",
     "snpguest",
     "optee",
     "optee-run",
@@ -109,7 +111,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     let wants_snpguest = options.wants_long("snpguest");
     let wants_launched = options.wants_step("launched");
     let wants_evidence = options.wants_step("evidence");
-    let wants_images = wants_kvm || wants_snpguest || wants_launched || wants_evidence;
+    let wants_services = options.wants_step("services");
+    let wants_images =
+        wants_kvm || wants_snpguest || wants_launched || wants_evidence || wants_services;
     if wants_images || !(programs.is_empty() && cases.is_empty()) {
         let mut built = None;
         tally.check("build", || {
@@ -129,6 +133,9 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
                 tally.check("a secret is not in the memory of those who carry it", || {
                     attested::search(workspace, &built)
                 });
+            }
+            if wants_services {
+                services::check(workspace, &built, &tally);
             }
             if wants_snpguest {
                 tally.check("AMD's snpguest gets and verifies a report", || {

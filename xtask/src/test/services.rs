@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+//! Services of enclaves: an unmodified redis takes calls over attested sessions, and another speaks
+//! TLS with a key that its owner brings along.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::tally::Tally;
+use crate::{
+    attested::{Desk, LIMIT, policy},
+    build::Built,
+    process::{self, Finished, Running},
+    root::{Root, Set},
+    workspace::Workspace,
+};
+
+/// The privilege level of sessions' evidence.
+const LEVEL: u8 = 3;
+const EXAMPLE: &str = include_str!("../../../examples/attested-redis/strongroom.toml");
+/// What a client says to redis, and what it answers.
+const SAID: &[u8] = b"PING\r\nQUIT\r\n";
+const ANSWERED: &[u8] = b"+PONG\r\n+OK\r\n";
+
+/// Makes the checks and counts them.
+pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
+    let root = Root::of_set(workspace, Set::Debian).and_then(|root| root.image(workspace));
+    let root = match root {
+        Ok(root) => root,
+        Err(error) => return tally.check("services", || Err(error)),
+    };
+    tally.check("an unmodified server takes calls over attested sessions", || {
+        Called::start(built, &root)?.check()
+    });
+    tally.check("attested-redis: a TLS key goes to the measured server", || {
+        attested_redis(built, &root)
+    });
+}
+
+/// A redis that nobody reaches but by attested sessions.
+struct Called<'a> {
+    desk: Desk<'a>,
+    _enclave: Running,
+}
+
+impl<'a> Called<'a> {
+    fn start(built: &'a Built, root: &PathBuf) -> Result<Self> {
+        let desk = Desk::new(built)?;
+        let key = key(&desk, "client.key")?;
+        let manifest = format!(
+            "[workload]\nprogram = '/usr/bin/redis-server'\n\
+             arguments = ['--save', '', '--protected-mode', 'no']\n[image]\nroot = '{}'\n\
+             [service]\nclients = ['{key}']\nport = 6379\n[resources]\nmemory = '256M'\n",
+            root.display()
+        );
+        desk.pack("redis", built.payload(), &manifest)?;
+        fs::write(desk.path("policy.toml"), policy(&desk.measured("redis")?, LEVEL))?;
+        fs::write(desk.path("other.toml"), policy(&"0".repeat(96), LEVEL))?;
+        let mut run = desk.run("redis");
+        run.arg("--attach").arg(format!("unix:{}", desk.path("attach").display()));
+        let enclave = Running::start(run.stdin(Stdio::null()).stdout(Stdio::null()))?;
+        wait_for(|| desk.path("attach").exists().then_some(()))?;
+        Ok(Self { desk, _enclave: enclave })
+    }
+
+    fn check(&self) -> Result<()> {
+        let answered = self.call("policy.toml", true)?;
+        ensure!(answered.status == 0 && answered.stdout == ANSWERED, "{}", text(&answered));
+        let stranger = self.call("policy.toml", false)?;
+        ensure!(stranger.status == 1 && stranger.stdout.is_empty(), "{}", text(&stranger));
+        ensure!(text(&stranger).contains("may not call the service"), "{}", text(&stranger));
+        let other = self.call("other.toml", true)?;
+        ensure!(other.status == 1 && other.stdout.is_empty(), "{}", text(&other));
+        ensure!(text(&other).contains("snp.measurements"), "{}", text(&other));
+        self.forwards()
+    }
+
+    fn connect(&self, policy: &str, with_key: bool) -> Command {
+        let mut connect = self.desk.strongroom(&["connect", "--insecure-accept-simulated"]);
+        connect.arg(format!("unix:{}", self.desk.path("attach").display()));
+        connect.arg("--policy").arg(self.desk.path(policy));
+        if with_key {
+            connect.arg("--key").arg(self.desk.path("client.key"));
+        }
+        connect
+    }
+
+    fn call(&self, policy: &str, with_key: bool) -> Result<Finished> {
+        process::capture(&mut self.connect(policy, with_key), SAID, LIMIT)
+    }
+
+    /// Programs that know nothing of attestation, two at a time.
+    fn forwards(&self) -> Result<()> {
+        let mut connect = self.connect("policy.toml", true);
+        connect.args(["--listen", "tcp:127.0.0.1:0"]).stderr(Stdio::piped());
+        let mut forwarder = Running::start(&mut connect)?;
+        let mut said = BufReader::new(forwarder.child.stderr.take().context("no output")?);
+        let mut line = String::new();
+        said.read_line(&mut line)?;
+        let address = line.trim().rsplit_once("tcp:").context(line.clone())?.1.to_owned();
+        let ask = || -> Result<Vec<u8>> {
+            let mut stream = TcpStream::connect(&address)?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.write_all(SAID)?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            Ok(answer)
+        };
+        let answers = thread::scope(|scope| {
+            let both = [scope.spawn(ask), scope.spawn(ask)];
+            both.map(|one| one.join().unwrap_or_else(|_| Err(anyhow::anyhow!("panicked"))))
+        });
+        for answer in answers {
+            let answer = answer?;
+            ensure!(answer == ANSWERED, "{}", String::from_utf8_lossy(&answer));
+        }
+        Ok(())
+    }
+}
+
+/// The example, as its README has it.
+fn attested_redis(built: &Built, root: &PathBuf) -> Result<()> {
+    let desk = Desk::new(built)?;
+    let owner = key(&desk, "owner.key")?;
+    make_certificate(&desk, root)?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let manifest = EXAMPLE
+        .replace("\"rootfs\"", &format!("\"{}\"", root.display()))
+        .replace("OWNER", &owner)
+        .replace("7379", &port);
+    desk.pack("redis", built.payload(), &manifest)?;
+    fs::write(desk.path("policy.toml"), policy(&desk.measured("redis")?, LEVEL))?;
+    let mut run = desk.run("redis");
+    run.arg("--grant").arg(format!("listen:127.0.0.1:{port}=6379"));
+    run.args(["--insecure-accept-simulated", "--attest"]).arg(desk.path("policy.toml"));
+    run.arg("--owner-key").arg(desk.path("owner.key"));
+    for name in ["tls.key", "tls.crt"] {
+        run.arg("--secret").arg(format!("{name}=@{}", desk.path("tls").join(name).display()));
+    }
+    let _server = Running::start(run.stdin(Stdio::null()).stdout(Stdio::null()))?;
+    let answer = wait_for(|| {
+        let answer = client(&desk, root, &port).ok()?;
+        (answer.stdout == b"PONG\n").then_some(())
+    });
+    answer.with_context(|| match client(&desk, root, &port) {
+        Ok(finished) => text(&finished),
+        Err(error) => error.to_string(),
+    })
+}
+
+/// redis' own client, which believes the certificate and nothing else.
+fn client(desk: &Desk<'_>, root: &PathBuf, port: &str) -> Result<Finished> {
+    let mut run = desk.strongroom(&["run", "--accel", "tcg", "--root"]);
+    run.arg(root).arg("--grant").arg(format!("connect:127.0.0.1:{port}"));
+    run.arg("--grant").arg(format!("dir:{}=/tls", desk.path("tls").display()));
+    run.args(["--", "/usr/bin/redis-cli", "-h", "127.0.0.1", "-p", port]);
+    run.args(["--tls", "--cacert", "/tls/tls.crt", "PING"]);
+    process::capture(&mut run, b"", LIMIT)
+}
+
+/// A key and a certificate for it, in the folder `tls`.
+fn make_certificate(desk: &Desk<'_>, root: &PathBuf) -> Result<()> {
+    let folder = desk.path("tls");
+    fs::create_dir(&folder)?;
+    let mut run = desk.strongroom(&["run", "--accel", "tcg", "--root"]);
+    run.arg(root).arg("--grant").arg(format!("dir:{}=/tls:rw", folder.display()));
+    run.args(["--", "/usr/bin/openssl", "req", "-x509", "-newkey", "ec"]);
+    run.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj"]);
+    run.args(["/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    run.args(["-keyout", "/tls/tls.key", "-out", "/tls/tls.crt"]);
+    process::run_quietly(&mut run).map(|_| ())
+}
+
+/// Makes a key; its public half.
+fn key(desk: &Desk<'_>, name: &str) -> Result<String> {
+    let mut keygen = desk.strongroom(&["keygen", "--output"]);
+    let public = process::run_quietly(keygen.arg(desk.path(name)))?;
+    Ok(String::from_utf8(public)?.trim().to_owned())
+}
+
+/// Waits for something that takes a while.
+fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return Ok(found);
+        }
+        ensure!(began.elapsed() < LIMIT, "not after {} s", LIMIT.as_secs());
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn text(finished: &Finished) -> String {
+    let (output, error) = (&finished.stdout, &finished.stderr);
+    let status = finished.status;
+    [format!("status {status}: ").as_bytes(), output, error].map(String::from_utf8_lossy).concat()
+}
