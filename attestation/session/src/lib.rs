@@ -43,6 +43,7 @@ pub use gathered::{Gathered, Secret, TEXT_MAX, VALUES_MAX};
 pub use key::{BadKey, KEY_LEN, PublicKey, SecretKey};
 
 use sha2::{Digest as _, Sha512};
+pub use strongroom_token::challenge_nonce;
 
 /// The Noise protocol (revision 34 of the specification).
 pub const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! What programs may ask the security processor for.
+//! What evidence programs may ask for.
 //!
 //! A program chooses all the data of its report. What tells its evidence from the kernel's is the
 //! privilege level in it: programs get [`PROGRAM_LEVELS`], whatever they are inside, and no others.
@@ -9,9 +9,10 @@ use crate::kernel::Kernel;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use strongroom_abi::sev_guest::SEV_RET_INVALID_PARAM;
-use strongroom_session::KERNEL_VMPL;
+use strongroom_session::{KERNEL_VMPL, challenge_nonce};
 use strongroom_south::{
-    DERIVED_KEY_LEN, KeyRequest, Report, ReportRequest, SecurityError, SecurityProcessor,
+    AttestingEnvironment, DERIVED_KEY_LEN, KeyRequest, REPORT_DATA_LEN, Report, ReportRequest,
+    SecurityError, SecurityProcessor,
 };
 
 /// The privilege levels (VMPL) in evidence and keys of programs: what Linux's programs ask for when
@@ -49,6 +50,57 @@ impl ForPrograms {
     ) -> Result<[u8; DERIVED_KEY_LEN], SecurityError> {
         check(request.vmpl)?;
         self.0.derive_key(request)
+    }
+}
+
+/// Whoever vouches for programs that ask through `tsm/report`.
+#[derive(Clone, Copy)]
+pub(crate) enum Attester {
+    /// A security processor: reports, with privilege levels.
+    Processor(ForPrograms),
+    /// The trusted application that the kernel is a part of: tokens. Program and kernel are one domain
+    /// there, but what a program gets is an answer to a challenge, and never a session's evidence.
+    Application(&'static dyn AttestingEnvironment),
+}
+
+impl Attester {
+    /// Where the machine has one.
+    pub(crate) fn of(kernel: &'static Kernel) -> Option<Self> {
+        let application = || kernel.machine.attesting_environment().map(Self::Application);
+        ForPrograms::of(kernel).map(Self::Processor).or_else(application)
+    }
+
+    /// Its name, by which programs know the format: on Linux that of the driver.
+    pub(crate) const fn provider(self) -> &'static str {
+        match self {
+            Self::Processor(_) => "sev_guest\n",
+            Self::Application(_) => "strongroom_optee\n",
+        }
+    }
+
+    /// Whether its evidence has privilege levels, and certificates beside it.
+    pub(crate) const fn has_levels(self) -> bool {
+        matches!(self, Self::Processor(_))
+    }
+
+    /// Evidence over a program's data.
+    pub(crate) fn evidence(
+        self,
+        data: &[u8; REPORT_DATA_LEN],
+        level: u32,
+    ) -> Result<Report, SecurityError> {
+        match self {
+            Self::Processor(processor) => processor.report(&ReportRequest {
+                data: *data,
+                vmpl: level,
+                key_selection: 0,
+                certificates: true,
+            }),
+            Self::Application(application) => {
+                let bytes = application.token(&challenge_nonce(data))?;
+                Ok(Report { bytes, certificates: Vec::new() })
+            }
+        }
     }
 }
 

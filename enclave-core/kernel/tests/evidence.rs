@@ -15,8 +15,10 @@ use strongroom_abi::sev_guest::{
 };
 use strongroom_abi::{Errno, Sysno};
 use strongroom_fake::{Guest, Machine, OPEN_READ, OPEN_READ_WRITE, OPEN_WRITE, System};
+use strongroom_session::challenge_nonce;
 use strongroom_south::{
-    DERIVED_KEY_LEN, Form, KeyRequest, Report, ReportRequest, SecurityError, SecurityProcessor,
+    AttestingEnvironment, DERIVED_KEY_LEN, Form, KeyRequest, Report, ReportRequest, SecurityError,
+    SecurityProcessor,
 };
 
 const FORMS: [Form; 2] = [Form::Paged, Form::Flat];
@@ -118,6 +120,37 @@ fn a_report_is_made_when_it_is_read_and_again_when_its_data_changed() {
         0
     });
     assert_eq!(asked, ["report 01 0 0 true", "report 02 0 0 true"]);
+}
+
+/// A trusted application that repeats what it is to vouch for.
+struct Vouching;
+
+impl AttestingEnvironment for Vouching {
+    fn token(&self, data: &[u8; 64]) -> Result<Vec<u8>, SecurityError> {
+        Ok([b"token ", &data[..]].concat())
+    }
+}
+
+#[test]
+fn a_program_in_a_trusted_application_gets_the_answer_to_a_challenge() {
+    let builder = System::builder(Form::Flat);
+    let machine = Machine::new(builder.configuration);
+    machine.give_attesting_environment(Vouching);
+    let mut system = builder.boot_on(machine).unwrap();
+    system.machine.program(strongroom_fake::ENTRY, |guest| {
+        make(guest).unwrap();
+        assert_eq!(get(guest, "provider").unwrap(), b"strongroom_optee\n");
+        assert_eq!(put(guest, "inblob", &[1; 64]), Ok(64));
+        let token = get(guest, "outblob").unwrap();
+        // Not the data as they are: those could be what a session is bound to.
+        assert_eq!(token, [b"token ", &challenge_nonce(&[1; 64])[..]].concat());
+        for absent in ["privlevel", "privlevel_floor", "auxblob"] {
+            assert_eq!(get(guest, absent), Err(Errno::ENOENT), "{absent}");
+        }
+        assert_eq!(guest.open("/dev/sev-guest", OPEN_READ_WRITE), Err(Errno::ENOENT));
+        0
+    });
+    assert_eq!(system.run().status(), 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use crate::attach::{AttachOptions, KeygenOptions, RunOwnerOptions};
 use crate::connect::ConnectOptions;
 use crate::enroll::EnrollOptions;
+use crate::evidence::EvidenceOptions;
 use crate::pack_ta::NamingOptions;
 use crate::tee::{OpteeOptions, ServeOptions, Tee};
 use crate::workload::WorkloadOptions;
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Attach(Box<AttachOptions>),
     Connect(Box<ConnectOptions>),
     Enroll(Box<EnrollOptions>),
+    Evidence(Box<EvidenceOptions>),
     FetchChain(FetchOptions),
     PackTa(Box<crate::pack_ta::PackTaOptions>),
     #[command(hide = true)]

@@ -67,7 +67,7 @@ fn try_enroll(options: EnrollOptions) -> anyhow::Result<()> {
             here(uuid)?.to_toml()
         }
         Tee::OpteeQemu => {
-            let text = optee.enrol_in_machine(workload)?;
+            let text = String::from_utf8(optee.ask_in_machine(workload, &["enroll"])?)?;
             let enrolment = Enrolment::from_toml(&text)?;
             if enrolment.platform != Platform::Simulated {
                 bail!("the machine does not know that it is simulated");
@@ -75,11 +75,16 @@ fn try_enroll(options: EnrollOptions) -> anyhow::Result<()> {
             text
         }
     };
+    write(output.as_deref(), text.as_bytes())
+}
+
+/// Writes a file, or to standard output.
+pub(crate) fn write(output: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     match output {
         Some(path) => {
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+            fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
         }
-        None => std::io::stdout().write_all(text.as_bytes()).context("cannot write"),
+        None => std::io::stdout().write_all(bytes).context("cannot write"),
     }
 }
 

@@ -6,6 +6,7 @@ mod arguments;
 mod attach;
 mod connect;
 mod enroll;
+mod evidence;
 mod image;
 mod pack_ta;
 mod package;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Attach(options) => return attach::attach(*options),
         Command::Connect(options) => return connect::connect(*options),
         Command::Enroll(options) => return enroll::enroll(*options),
+        Command::Evidence(options) => return evidence::evidence(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
         Command::PackTa(options) => pack_ta::pack(*options),
         Command::ServeTa(options) => return tee::serve(&options),
@@ -51,9 +53,9 @@ fn main() -> ExitCode {
 /// The exit status of wrong usage: that of the command that was meant.
 fn usage_failed() -> u8 {
     match std::env::args().nth(1).as_deref() {
-        Some("verify" | "fetch-chain" | "attach" | "connect" | "keygen" | "enroll") => {
-            verify::UNDECIDED
-        }
+        Some(
+            "verify" | "fetch-chain" | "attach" | "connect" | "keygen" | "enroll" | "evidence",
+        ) => verify::UNDECIDED,
         Some(_) | None => report::LAUNCHER_FAILED,
     }
 }

@@ -171,17 +171,21 @@ impl OpteeOptions {
         self.packing.naming.uuid
     }
 
-    /// Packs a workload and boots a machine with it, where it is enrolled; the enrolment.
-    pub(crate) fn enrol_in_machine(mut self, workload: WorkloadOptions) -> anyhow::Result<String> {
+    /// Packs a workload, boots a machine with it, and has this program ask it there: with `command`,
+    /// and what names the application; what that printed.
+    pub(crate) fn ask_in_machine(
+        mut self,
+        workload: WorkloadOptions,
+        command: &[&str],
+    ) -> anyhow::Result<Vec<u8>> {
         let folder = self.folder()?;
         let described = workload.describe(None)?;
         let image = described.image()?;
         let target = self.target(&described, &image, Some(&folder), false)?;
         let (Target::Packed(uuid, _) | Target::Installed(uuid)) = &target;
         let uuid = uuid.to_string();
-        let enroll = ["enroll", "--tee", "optee", "--uuid", &uuid];
-        let text = self.start(&folder, target)?.capture(&enroll)?;
-        Ok(String::from_utf8(text)?)
+        let command = [command, &["--tee", "optee", "--uuid", &uuid]].concat();
+        Ok(self.start(&folder, target)?.capture(&command)?)
     }
 
     /// A machine with the application in it.

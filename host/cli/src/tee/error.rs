@@ -16,6 +16,11 @@ pub(crate) enum TeeError {
     /// SNP has certificates.
     #[error("an SNP guest has no keys to be enrolled: its processor has certificates")]
     NothingToEnrol,
+    /// In an SNP guest whoever wants evidence asks from within.
+    #[error(
+        "an SNP guest is not asked from outside: its programs ask at /sys/kernel/config/tsm/report, and sessions bring evidence along"
+    )]
+    NotAsked,
     /// Nothing to sign with.
     #[error("no key was given to sign the trusted application with")]
     NoKey,
@@ -34,7 +39,7 @@ impl TeeError {
     pub(crate) const fn hint(&self) -> &'static str {
         match self {
             Self::OnlyFor(..) => "leave it out, or choose another --tee",
-            Self::NothingToEnrol => "choose --tee optee or --tee optee-qemu",
+            Self::NothingToEnrol | Self::NotAsked => "choose --tee optee or --tee optee-qemu",
             Self::NoKey => "give --key FILE, or run what is installed: --installed UUID",
             Self::Install { .. } => {
                 "name the folder that tee-supplicant reads with --applications DIR, and be allowed to write to it"

@@ -33,6 +33,7 @@ pub(super) fn run_all(workspace: &Workspace, made: &Made, tally: &Tally) {
     let Some(owner) = owner else { return };
     tally.check("optee/a secret goes to the measured application", || owner.is_trusted());
     tally.check("optee/and to no other", || owner.trusts_nothing_else());
+    tally.check("optee/an application answers a challenge", || owner.is_answered());
 }
 
 /// Somebody with a workload, a policy, a simulated device and a secret.
@@ -130,6 +131,24 @@ impl Owner {
         ensure!(ran.status == 0, "status {}: {error}", ran.status);
         let expected = format!("got {SECRET}\n");
         ensure!(ran.stdout == expected.as_bytes(), "{}", String::from_utf8_lossy(&ran.stdout));
+        Ok(())
+    }
+
+    /// Outside of any session.
+    fn is_answered(&self) -> Result<()> {
+        let mut evidence = self.strongroom(&["evidence", "--tee", "optee-qemu", "--storage"]);
+        evidence.arg(self.path("device")).arg("--manifest").arg(self.path("app.toml"));
+        evidence.args(["--nonce", "5eed", "-o"]).arg(self.path("token"));
+        process::run_quietly(&mut evidence)?;
+        for (nonce, status) in [("5eed", 0), ("5eee", 1)] {
+            let mut verify = self.strongroom(&["verify", "--nonce", nonce]);
+            verify.arg(self.path("token")).arg("--policy").arg(self.path("policy.toml"));
+            verify.arg("--enrolment").arg(self.path("device.toml"));
+            verify.arg("--insecure-accept-simulated");
+            let judged = process::capture(&mut verify, b"", LIMIT)?;
+            let error = String::from_utf8_lossy(&judged.stderr);
+            ensure!(judged.status == status, "nonce {nonce}, status {}: {error}", judged.status);
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@
 mod file;
 mod report;
 
-use crate::evidence::ForPrograms;
+use crate::evidence::Attester;
 use crate::fs::{
     Attributes, Change, DirectoryEntry, File, Inode, InodeId, Kind, Make, NodeKind, OpenFlags,
     Place,
@@ -38,7 +38,7 @@ const FIRST_ITEM: u64 = 1;
 /// A mounted tree.
 struct ConfigFs {
     kernel: &'static Kernel,
-    security_processor: ForPrograms,
+    attester: Attester,
     device: u64,
     items: Mutex<Items>,
 }
@@ -72,11 +72,11 @@ enum What {
     Attribute(Item, Attribute),
 }
 
-/// The root directory, on a machine that has a security processor.
+/// The root directory, on a machine that has somebody to vouch for it.
 pub(super) fn root(kernel: &'static Kernel) -> Option<Arc<dyn Inode>> {
-    let security_processor = ForPrograms::of(kernel)?;
+    let attester = Attester::of(kernel)?;
     let device = kernel.next_device();
-    let fs = Arc::new(ConfigFs { kernel, security_processor, device, items: Mutex::default() });
+    let fs = Arc::new(ConfigFs { kernel, attester, device, items: Mutex::default() });
     Some(Arc::new(Node { fs, what: What::Top }))
 }
 
@@ -86,8 +86,11 @@ impl Node {
     }
 
     /// The files of an item by number, and their numbers in the listing.
-    fn attributes_of(item: &Item) -> impl Iterator<Item = (u64, Attribute)> {
-        (item.number + 1..).zip(Attribute::ALL)
+    fn attributes_of(&self, item: &Item) -> impl Iterator<Item = (u64, Attribute)> {
+        let attester = self.fs.attester;
+        (item.number + 1..)
+            .zip(Attribute::ALL)
+            .filter(move |(_, attribute)| attribute.is_of(attester))
     }
 
     fn item(&self, name: &[u8]) -> Option<Item> {
@@ -100,7 +103,8 @@ impl Node {
             What::Tsm => 2,
             What::Reports => 3,
             What::Item(item) => item.number,
-            What::Attribute(item, attribute) => Self::attributes_of(item)
+            What::Attribute(item, attribute) => self
+                .attributes_of(item)
                 .find(|(_, other)| other == attribute)
                 .map_or(item.number, |(number, _)| number),
         }
@@ -127,7 +131,7 @@ impl Node {
         }
         let number = (FIRST_ITEM + items.made) * NUMBERS_EACH;
         items.made += 1;
-        let report = Arc::new(Report::new(self.fs.security_processor));
+        let report = Arc::new(Report::new(self.fs.attester));
         let item = Item { name: name.into(), number, report };
         items.present.push(item.clone());
         Ok(self.other(What::Item(item)))
@@ -211,10 +215,9 @@ impl Inode for Node {
             (What::Top | What::Tsm, _) => return Err(Errno::ENOENT.into()),
             (What::Reports, _) => What::Item(self.item(name).ok_or(Errno::ENOENT)?),
             (What::Item(item), _) => {
-                let attribute = Attribute::ALL
-                    .into_iter()
-                    .find(|attribute| attribute.name().as_bytes() == name);
-                What::Attribute(item.clone(), attribute.ok_or(Errno::ENOENT)?)
+                let mut attributes = self.attributes_of(item).map(|(_, attribute)| attribute);
+                let named = attributes.find(|attribute| attribute.name().as_bytes() == name);
+                What::Attribute(item.clone(), named.ok_or(Errno::ENOENT)?)
             }
             (What::Attribute(..), _) => return Err(Errno::ENOTDIR.into()),
         };
@@ -257,7 +260,7 @@ impl Inode for Node {
                     .extend(present.map(|item| (item.number, Kind::Directory, item.name.clone())));
             }
             What::Item(item) => {
-                entries.extend(Self::attributes_of(item).map(|(number, attribute)| {
+                entries.extend(self.attributes_of(item).map(|(number, attribute)| {
                     (number, Kind::Regular, attribute.name().as_bytes().into())
                 }))
             }

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: MIT
 //! An item of `tsm/report`: what a program wrote, and the report that was made of it.
 
-use crate::evidence::{ForPrograms, LEVEL_MAX, PROGRAM_LEVELS};
+use crate::evidence::{Attester, LEVEL_MAX, PROGRAM_LEVELS};
 use crate::outcome::SysResult;
 use alloc::format;
 use alloc::vec::Vec;
 use spin::Mutex;
 use strongroom_abi::Errno;
 use strongroom_abi::sev_guest::{SEV_RET_INVALID_KEY, SEV_RET_INVALID_PARAM};
-use strongroom_south::{REPORT_DATA_LEN, ReportRequest, SecurityError};
+use strongroom_south::{REPORT_DATA_LEN, SecurityError};
 
 /// Most bytes of `inblob` (`TSM_REPORT_INBLOB_MAX`).
 pub(super) const IN_BLOB_MAX: usize = 64;
-/// The driver's name on Linux, by which programs know the format of `outblob`.
-const PROVIDER: &str = "sev_guest\n";
 
 /// An item.
 pub(super) struct Report {
-    security_processor: ForPrograms,
+    attester: Attester,
     state: Mutex<State>,
 }
 
@@ -74,6 +72,14 @@ impl Attribute {
         }
     }
 
+    /// Whether an item has it.
+    pub(super) const fn is_of(self, attester: Attester) -> bool {
+        match self {
+            Self::Level | Self::LevelFloor | Self::AuxBlob => attester.has_levels(),
+            Self::Generation | Self::InBlob | Self::OutBlob | Self::Provider => true,
+        }
+    }
+
     /// Whether it is written, and not read: none is both.
     pub(super) const fn is_written(self) -> bool {
         matches!(self, Self::InBlob | Self::Level)
@@ -81,8 +87,8 @@ impl Attribute {
 }
 
 impl Report {
-    pub(super) fn new(security_processor: ForPrograms) -> Self {
-        Self { security_processor, state: Mutex::default() }
+    pub(super) fn new(attester: Attester) -> Self {
+        Self { attester, state: Mutex::default() }
     }
 
     /// The contents of a file that is read. A blob is made of what was written last.
@@ -91,7 +97,7 @@ impl Report {
         match attribute {
             Attribute::Generation => Ok(format!("{}\n", state.generation).into_bytes()),
             Attribute::LevelFloor => Ok(format!("{}\n", PROGRAM_LEVELS.start()).into_bytes()),
-            Attribute::Provider => Ok(PROVIDER.into()),
+            Attribute::Provider => Ok(self.attester.provider().into()),
             Attribute::OutBlob => Ok(self.made(&mut state)?.out_blob.clone()),
             Attribute::AuxBlob => Ok(self.made(&mut state)?.aux_blob.clone()),
             Attribute::InBlob | Attribute::Level => Err(Errno::EACCES.into()),
@@ -131,8 +137,7 @@ impl Report {
 
     fn make(&self, in_blob: &[u8], level: u32, generation: u64) -> SysResult<Made> {
         let data: [u8; REPORT_DATA_LEN] = in_blob.try_into().map_err(|_| Errno::EINVAL)?;
-        let request = ReportRequest { data, vmpl: level, key_selection: 0, certificates: true };
-        let report = self.security_processor.report(&request).map_err(errno_of)?;
+        let report = self.attester.evidence(&data, level).map_err(errno_of)?;
         Ok(Made { generation, out_blob: report.bytes, aux_blob: report.certificates })
     }
 }
