@@ -21,6 +21,8 @@ pub(crate) enum Stop {
     Sleep(Interrupt),
     /// Let other threads run, then try again.
     Turn,
+    /// It wants the thread's processor state, which is whole only when user mode was left.
+    Context,
 }
 
 /// What a signal handler does to a sleeping call. Signals without a handler never end it.

@@ -83,28 +83,47 @@ macro_rules! row {
 }
 pub(crate) use row;
 
+/// What a number leads to.
+#[derive(Clone, Copy)]
+struct Entry {
+    handler: Handler,
+    /// Whether it is one of [`calls::MAKERS`].
+    makes: bool,
+}
+
 /// All that is served, by family.
 pub const FAMILIES: &[(&str, &[Row])] = calls::FAMILIES;
 
-static HANDLERS: [Handler; NUMBER_END] = index();
+static ENTRIES: [Entry; NUMBER_END] = index();
 
-const fn index() -> [Handler; NUMBER_END] {
-    let mut handlers: [Handler; NUMBER_END] = [missing; NUMBER_END];
+const fn index() -> [Entry; NUMBER_END] {
+    let mut entries = [Entry { handler: missing, makes: false }; NUMBER_END];
     let mut families = FAMILIES;
     while let [(_, rows), rest @ ..] = families {
         let mut rows = *rows;
         while let [row, others @ ..] = rows {
             if let Some(number) = arch::number_of(row.call) {
-                let (_, tail) = handlers.split_at_mut(number as usize);
+                let (_, tail) = entries.split_at_mut(number as usize);
                 if let [slot, ..] = tail {
-                    *slot = row.handler;
+                    *slot = Entry { handler: row.handler, makes: makes(row.call) };
                 }
             }
             rows = others;
         }
         families = rest;
     }
-    handlers
+    entries
+}
+
+const fn makes(call: Sysno) -> bool {
+    let mut rest = calls::MAKERS;
+    while let [maker, others @ ..] = rest {
+        if *maker as usize == call as usize {
+            return true;
+        }
+        rest = others;
+    }
+    false
 }
 
 /// Answers a call without changing anything else, or declines.
@@ -137,32 +156,13 @@ pub(crate) fn answer_at_once(
     QUICK.get(number).copied().flatten()?(quick, registers)
 }
 
-static MAKES: [bool; NUMBER_END] = makers_index();
-
-const fn makers_index() -> [bool; NUMBER_END] {
-    let mut makes = [false; NUMBER_END];
-    let mut rest = calls::MAKERS;
-    while let [call, others @ ..] = rest {
-        if let Some(number) = arch::number_of(*call) {
-            let (_, tail) = makes.split_at_mut(number as usize);
-            if let [slot, ..] = tail {
-                *slot = true;
-            }
-        }
-        rest = others;
-    }
-    makes
-}
-
 /// Serves the call whose number and arguments are in `call`.
 pub(crate) fn dispatch(number: usize, call: &mut Call<'_>) -> SysResult {
-    if MAKES.get(number) == Some(&true) {
+    let Some(entry) = ENTRIES.get(number) else { return Err(Errno::ENOSYS.into()) };
+    if entry.makes {
         call.kernel.check_heap()?;
     }
-    match HANDLERS.get(number) {
-        Some(handler) => handler(call),
-        None => Err(Errno::ENOSYS.into()),
-    }
+    (entry.handler)(call)
 }
 
 fn missing(call: &mut Call<'_>) -> SysResult {

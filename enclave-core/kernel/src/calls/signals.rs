@@ -107,8 +107,13 @@ fn rt_sigprocmask(
 
 /// Changes the mask; signals that it lets through are acted upon at once.
 fn set_mask(call: &Call<'_>, mask: SignalSet) {
-    call.thread.signals.lock().mask = mask.blockable();
-    if has_pending(call, SignalSet(!mask.0)) {
+    let unblocked = SignalSet(!mask.0);
+    let own = {
+        let mut signals = call.thread.signals.lock();
+        signals.mask = mask.blockable();
+        signals.pending.has_any(unblocked)
+    };
+    if own || call.thread.process.pending.lock().has_any(unblocked) {
         call.thread.add_work(Work::SIGNAL);
     }
 }
@@ -181,8 +186,10 @@ fn rt_sigtimedwait(
 }
 
 fn rt_sigreturn(call: &mut Call<'_>) -> SysResult {
-    match signal::return_from_handler(call.thread, call.memory, call.context) {
-        Ok(()) => Ok(call.context.registers().result()),
+    let (thread, memory) = (call.thread, call.memory);
+    let context = call.context()?;
+    match signal::return_from_handler(thread, memory, context) {
+        Ok(()) => Ok(context.registers().result()),
         Err(stop @ Stop::Page(_)) if call.progress.bad_address.is_none() => Err(stop),
         Err(_) => {
             signal::force(call.thread, signal::info_kernel(signal::SIGSEGV));
@@ -196,7 +203,7 @@ fn sigaltstack(
     new: UserPtr<SignalStack>,
     old: UserPtr<SignalStack>,
 ) -> SysResult {
-    let sp = call.context.registers().stack_pointer();
+    let sp = call.context()?.registers().stack_pointer();
     let new = new.read_optional(call.memory)?;
     let before = call.thread.signals.lock().stack;
     old.write_optional(call.memory, &signal::reported_stack(&before, sp))?;

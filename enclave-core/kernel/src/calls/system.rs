@@ -176,11 +176,11 @@ fn arch_prctl(call: &mut Call<'_>, option: u32, address: usize) -> SysResult {
     match option {
         SET_FS if address >= call.memory.space().user_end() => Err(Errno::EPERM.into()),
         SET_FS => {
-            call.context.set_thread_pointer(address as u64);
+            call.context()?.set_thread_pointer(address as u64);
             Ok(0)
         }
         GET_FS => {
-            let pointer = call.context.thread_pointer();
+            let pointer = call.context()?.thread_pointer();
             UserPtr::at(address).write(call.memory, &pointer)?;
             Ok(0)
         }

@@ -71,7 +71,7 @@ pub(super) fn under_mask(
     let stays = match result {
         Err(Stop::Sleep(_)) => true,
         Err(Stop::Errno(_) | Stop::Page(_)) => call.progress.interrupted,
-        Ok(_) | Err(Stop::Turn) => false,
+        Ok(_) | Err(Stop::Turn | Stop::Context) => false,
     };
     if !stays {
         let mut signals = call.thread.signals.lock();

@@ -102,7 +102,9 @@ fn open_interpreter<'a>(call: &mut Call<'a>, path: &[u8]) -> SysResult<(Program<
     let program = open(call, place)?;
     let parsed = parse(call, &program).map_err(|stop| match stop {
         Stop::Errno(Errno::ENOEXEC) => Stop::Errno(Errno::ELIBBAD),
-        other @ (Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn) => other,
+        other @ (Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn | Stop::Context) => {
+            other
+        }
     })?;
     Ok((program, parsed))
 }
@@ -341,7 +343,9 @@ impl Object<'_, '_> {
             self.pages.page(self.call.thread, index, false).map_err(|stop| match stop {
                 // Behind the end of the file.
                 Stop::Errno(Errno::EFAULT) => Stop::Errno(Errno::ENOEXEC),
-                Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn => stop,
+                Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn | Stop::Context => {
+                    stop
+                }
             })?;
         let copy = self.call.kernel.allocate_frame();
         if let Ok(copy) = copy {

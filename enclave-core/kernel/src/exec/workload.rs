@@ -99,7 +99,7 @@ async fn launch(thread: Arc<Thread>, memory: Arc<Memory>, mut context: Box<dyn C
             thread: &thread,
             memory: &memory,
             files: &files,
-            context: &mut *context,
+            context: Some(&mut *context),
             progress: &mut progress,
             number: 0,
             arguments: [0; 6],
@@ -111,7 +111,7 @@ async fn launch(thread: Arc<Thread>, memory: Arc<Memory>, mut context: Box<dyn C
                 return;
             }
             Err(Stop::Sleep(_)) => once().await,
-            Err(Stop::Turn | Stop::Page(_)) => {
+            Err(Stop::Turn | Stop::Page(_) | Stop::Context) => {
                 kernel.scheduler.wake(thread.key);
                 once().await;
             }

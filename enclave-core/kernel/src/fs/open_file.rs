@@ -8,8 +8,7 @@ use crate::outcome::SysResult;
 use crate::task::Thread;
 use crate::user::FromArgument;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use spin::Mutex;
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use strongroom_abi::Errno;
 
 bitflags::bitflags! {
@@ -76,7 +75,7 @@ pub(crate) struct OpenFile {
     /// Keeps a file that is open for writing from being run.
     _writing: Option<TextUse>,
     flags: AtomicU32,
-    offset: Mutex<u64>,
+    offset: AtomicU64,
     /// Unlike any other of this kernel: names the owner of `flock(2)` and OFD locks.
     pub(crate) number: u64,
     kernel: &'static Kernel,
@@ -108,7 +107,7 @@ impl OpenFile {
             place,
             _writing: writing,
             flags: AtomicU32::new((flags - OpenFlags::OPENING).bits()),
-            offset: Mutex::new(0),
+            offset: AtomicU64::new(0),
             number: kernel.next_number(),
             kernel,
             owner: AtomicI32::new(0),
@@ -144,12 +143,12 @@ impl OpenFile {
 
     /// The file offset.
     pub(crate) fn offset(&self) -> u64 {
-        *self.offset.lock()
+        self.offset.load(Ordering::Relaxed)
     }
 
     /// Sets the file offset.
     pub(crate) fn set_offset(&self, offset: u64) {
-        *self.offset.lock() = offset;
+        self.offset.store(offset, Ordering::Relaxed);
     }
 
     /// `fstat(2)`.

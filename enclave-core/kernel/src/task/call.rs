@@ -38,6 +38,19 @@ pub(crate) struct Progress {
     pub(crate) image: Option<Box<NewImage>>,
 }
 
+impl Progress {
+    /// For the next call.
+    pub(crate) fn reset(&mut self) {
+        // Few calls leave either: no destructor runs for the others.
+        if self.fifo.is_some() || self.image.is_some() {
+            (self.fifo, self.image) = (None, None);
+        }
+        (self.deadline_ns, self.bad_address) = (None, None);
+        (self.done, self.items) = (0, 0);
+        (self.queued, self.woken, self.interrupted) = (false, false, false);
+    }
+}
+
 /// What a call that is answered at once may look at.
 pub(crate) struct Quick<'a> {
     pub(crate) thread: &'a Thread,
@@ -51,7 +64,8 @@ pub(crate) struct Call<'a> {
     pub(crate) thread: &'a Arc<Thread>,
     pub(crate) memory: &'a Arc<Memory>,
     pub(crate) files: &'a Arc<FileTable>,
-    pub(crate) context: &'a mut dyn Context,
+    /// Absent where the call is answered before user mode is left.
+    pub(crate) context: Option<&'a mut dyn Context>,
     pub(crate) progress: &'a mut Progress,
     pub(crate) number: usize,
     pub(crate) arguments: [usize; 6],
@@ -61,6 +75,14 @@ impl Call<'_> {
     /// The open file behind a descriptor.
     pub(crate) fn file(&self, descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
         self.files.file(descriptor)
+    }
+
+    /// The thread's processor state. Asked for before the call has changed anything.
+    pub(crate) fn context(&mut self) -> SysResult<&mut dyn Context> {
+        match &mut self.context {
+            Some(context) => Ok(&mut **context),
+            None => Err(Stop::Context),
+        }
     }
 
     /// This thread as a waiter.

@@ -80,6 +80,7 @@ pub(crate) fn clone(
     request: &CloneRequest,
 ) -> SysResult<(u32, Option<Arc<Process>>)> {
     request.check()?;
+    call.context()?;
     let flags = request.flags;
     let parent = &call.thread.process;
     if flags.contains(CloneFlags::PARENT) && parent.pid == 1 {
@@ -168,7 +169,8 @@ fn child_context(
     memory: &Memory,
 ) -> SysResult<Box<dyn Context>> {
     let mut context = memory.shared_space().new_context()?;
-    let mut registers = *call.context.registers();
+    let parent = call.context()?;
+    let mut registers = *parent.registers();
     registers.set_result(0);
     registers.mark_edited();
     if request.stack != 0 {
@@ -178,10 +180,10 @@ fn child_context(
     let tls = if request.flags.contains(CloneFlags::SET_TLS) {
         request.tls as u64
     } else {
-        call.context.thread_pointer()
+        parent.thread_pointer()
     };
     context.set_thread_pointer(tls);
-    let state = call.context.extended_state();
+    let state = parent.extended_state();
     context.set_extended_state(state).map_err(|_| Errno::EINVAL)?;
     Ok(context)
 }

@@ -14,7 +14,8 @@ use alloc::sync::{Arc, Weak};
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::Poll;
-use strongroom_abi::{Errno, arch};
+use strongroom_abi::Errno;
+use strongroom_abi::arch::{self, Registers};
 use strongroom_south::{Context, Exception, Trap};
 
 /// What a thread uses all the time, out of its locks.
@@ -45,6 +46,57 @@ pub(crate) async fn run(thread: Arc<Thread>, memory: Arc<Memory>, context: Box<d
     exit::finish_thread(&thread);
 }
 
+/// What calls need that are answered before user mode is left.
+struct Desk<'a> {
+    thread: &'a Arc<Thread>,
+    memory: &'a Arc<Memory>,
+    files: &'a Arc<FileTable>,
+    number: &'a mut usize,
+    progress: &'a mut Progress,
+}
+
+impl Desk<'_> {
+    /// Answers the call in the registers if that takes no more than a look.
+    #[inline]
+    fn answer_at_once(&self, registers: &mut Registers) -> bool {
+        let quick = Quick { thread: self.thread, memory: self.memory, files: self.files };
+        let value = table::answer_at_once(registers.number(), &quick, registers);
+        if let Some(value) = value {
+            registers.set_result(value);
+        }
+        value.is_some()
+    }
+
+    /// Serves the call in the registers. `Err` leaves them as they were.
+    fn serve(&mut self, registers: &mut Registers) -> Result<(), Stop> {
+        let number = registers.number();
+        *self.number = number;
+        self.progress.reset();
+        let mut call = Call {
+            kernel: self.thread.kernel,
+            thread: self.thread,
+            memory: self.memory,
+            files: self.files,
+            context: None,
+            progress: self.progress,
+            number,
+            arguments: registers.arguments(),
+        };
+        match table::dispatch(number, &mut call) {
+            Ok(value) => registers.set_result(value.cast_signed()),
+            Err(Stop::Errno(errno)) => registers.set_result(errno.as_return()),
+            Err(stop) => return Err(stop),
+        }
+        self.thread.reader.forget();
+        Ok(())
+    }
+
+    /// Whether the thread has nothing to do but to go on.
+    fn is_clear(&self) -> bool {
+        self.thread.work().is_empty() && self.progress.image.is_none()
+    }
+}
+
 /// Why user mode was left for longer than a call that is answered at once.
 enum Halt {
     /// There is something to do before user mode is entered.
@@ -61,22 +113,29 @@ impl Loaded {
     /// Stays in user mode and answers calls until one of them has to wait.
     fn stay(&mut self) -> Halt {
         while self.thread.work().is_empty() {
-            let quick = Quick { thread: &self.thread, memory: &self.memory, files: &self.files };
-            let (trap, registers) = self.context.enter(&mut |registers| {
-                let value = table::answer_at_once(registers.number(), &quick, registers);
-                if let Some(value) = value {
-                    registers.set_result(value);
+            let (mut desk, context) = self.desk();
+            let mut served = None;
+            let (trap, _) = context.enter(&mut |registers| {
+                if desk.answer_at_once(registers) {
+                    return true;
                 }
-                value.is_some()
+                let result = desk.serve(registers);
+                let goes_on = result.is_ok() && desk.is_clear();
+                if !goes_on {
+                    served = Some(result);
+                }
+                goes_on
             });
             if trap != Trap::SystemCall {
                 return Halt::Trap(trap);
             }
-            self.number = registers.number();
-            self.progress = Progress::default();
-            match self.attempt() {
-                Ok(value) => self.finish(value.cast_signed()),
-                Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+            match served.unwrap_or(Err(Stop::Context)) {
+                Ok(()) => {}
+                Err(Stop::Context) => match self.begin() {
+                    Ok(value) => self.finish(value.cast_signed()),
+                    Err(Stop::Errno(errno)) => self.finish(errno.as_return()),
+                    Err(stop) => return Halt::Wait(stop),
+                },
                 Err(stop) => return Halt::Wait(stop),
             }
             if let Some(image) = self.progress.image.take() {
@@ -84,6 +143,19 @@ impl Loaded {
             }
         }
         Halt::Work
+    }
+
+    /// What answers calls while the thread's context is in user mode, and that context.
+    fn desk(&mut self) -> (Desk<'_>, &mut dyn Context) {
+        let Self { thread, memory, files, context, number, progress } = self;
+        (Desk { thread, memory, files, number, progress }, &mut **context)
+    }
+
+    /// The first attempt with the whole of the thread's state.
+    fn begin(&mut self) -> Result<usize, Stop> {
+        self.number = self.context.registers().number();
+        self.progress.reset();
+        self.attempt()
     }
 
     /// One stay in user mode and what it led to.
@@ -128,7 +200,7 @@ impl Loaded {
             thread: &self.thread,
             memory: &self.memory,
             files: &self.files,
-            context: &mut *self.context,
+            context: Some(&mut *self.context),
             progress: &mut self.progress,
             number: self.number,
             arguments,
@@ -151,7 +223,7 @@ impl Loaded {
                     self.finish(errno.as_return());
                     break;
                 }
-                Stop::Turn => {
+                Stop::Turn | Stop::Context => {
                     turns += 1;
                     if turns.is_multiple_of(TURNS_PER_PUMP) {
                         // No tick comes while the kernel works: the host is served all the same.
@@ -231,7 +303,7 @@ impl Loaded {
                     }
                     self.finish(Errno::EFAULT.as_return());
                 }
-                Err(Stop::Sleep(_) | Stop::Turn) => return Ok(false),
+                Err(Stop::Sleep(_) | Stop::Turn | Stop::Context) => return Ok(false),
             }
             return Ok(true);
         }
@@ -294,7 +366,9 @@ impl Loaded {
                         signal::stack_overflow(&self.thread);
                     }
                 }
-                Err(Stop::Errno(_) | Stop::Sleep(_) | Stop::Turn) => return Err(Ending),
+                Err(Stop::Errno(_) | Stop::Sleep(_) | Stop::Turn | Stop::Context) => {
+                    return Err(Ending);
+                }
             }
         }
         let restored = self.thread.signals.lock().saved_mask.take();
@@ -338,7 +412,7 @@ impl Loaded {
                 Ok(outcome) => return Ok(outcome),
                 Err(Stop::Errno(_)) => return Ok(Err(BadAccess::NoData)),
                 Err(Stop::Sleep(_)) => Park::default().await,
-                Err(Stop::Turn | Stop::Page(_)) => yield_now(&self.thread).await,
+                Err(Stop::Turn | Stop::Page(_) | Stop::Context) => yield_now(&self.thread).await,
             }
             if self.thread.work().contains(Work::EXIT) {
                 return Err(Ending);

@@ -48,7 +48,7 @@ impl HostFile {
 fn partial(done: usize, stop: Stop) -> SysResult {
     match stop {
         Stop::Errno(_) if done > 0 => Ok(done),
-        Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn => Err(stop),
+        Stop::Errno(_) | Stop::Page(_) | Stop::Sleep(_) | Stop::Turn | Stop::Context => Err(stop),
     }
 }
 
