@@ -16,6 +16,8 @@ const FOLDERS: &[&str] = &[
     "enclave-core/kernel/src/",
     "enclave-core/south/src/",
     "enclave-core/wire/src/",
+    "sdk/service/src/",
+    "sdk/strongroom/src/",
     "ta/optee/image/src/",
     "ta/optee/package/src/",
     "ta/snp/src/",

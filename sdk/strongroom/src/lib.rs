@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+//! Trusted services from a Rust trait: the same source for an OP-TEE trusted application and a
+//! program in an SEV-SNP guest.
+//!
+//! ```
+//! use strongroom::{Caller, OpenError, Platform, Service};
+//!
+//! #[strongroom::service]
+//! pub trait Counter {
+//!     fn add(&mut self, number: u32) -> u32;
+//! }
+//!
+//! struct MyCounter(u32);
+//!
+//! impl Service for MyCounter {
+//!     fn open(_platform: &Platform, _caller: &Caller) -> Result<Self, OpenError> {
+//!         Ok(Self(0))
+//!     }
+//! }
+//!
+//! impl Counter for MyCounter {
+//!     fn add(&mut self, number: u32) -> u32 {
+//!         self.0 = self.0.wrapping_add(number);
+//!         self.0
+//!     }
+//! }
+//!
+//! // In a test, without any machine; `strongroom-connect` has the ways to real services.
+//! let machine = strongroom_testing::Fake::new();
+//! let mut client = CounterClient::connect(machine.serve::<MyCounter, CounterInterface>())?;
+//! assert_eq!(client.add(2)?, 2);
+//! assert_eq!(client.add(3)?, 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub use strongroom_macros::service;
+pub use strongroom_service::*;

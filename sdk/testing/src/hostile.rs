@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+//! A client that keeps to nothing.
+
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{RngCore as _, SeedableRng as _},
+};
+use strongroom_service::{
+    Caller, Service,
+    dispatch::{Dispatch, Session, request_room},
+    wire::{DONE, REFUSED, STREAM_WRITE},
+};
+
+use crate::Fake;
+
+/// Bytes over the largest request that are tried.
+const TOO_LONG: usize = 64;
+
+/// Makes so many calls with commands and arguments that nobody checked, some beyond every limit, in
+/// one session; the same for the same seed.
+///
+/// # Panics
+///
+/// When the service does, or when an answer is longer than it may be or none at all.
+pub fn attack<S: Service, I: Dispatch<S>>(calls: u32, seed: u64) {
+    let mut randomness = ChaCha20Rng::seed_from_u64(seed);
+    let machine = Fake::seeded(seed);
+    let opened = Session::<I, S>::open(machine.platform(), Caller::Unknown);
+    let Ok(mut session) = opened else { return };
+    let mut bytes = vec![0; request_room::<I>().saturating_add(TOO_LONG)];
+    for number in 0..calls {
+        let command = command::<I>(&mut randomness);
+        let length = length(&mut randomness, bytes.len());
+        let request = bytes.get_mut(..length).unwrap_or_default();
+        fill(&mut randomness, request);
+        let answer = session.call(command, length, |room| room.copy_from_slice(request));
+        let sound = matches!(answer.first(), Some(&(DONE | REFUSED)));
+        assert!(sound, "call {number}, command {command:#x}: no answer");
+        assert!(answer.len() <= I::ANSWER_MAX.max(16).saturating_add(1), "call {number}: too long");
+    }
+}
+
+fn command<I: strongroom_service::Interface>(randomness: &mut ChaCha20Rng) -> u32 {
+    let methods = u32::try_from(I::METHODS.len()).unwrap_or(u32::MAX);
+    match randomness.next_u32() % 8 {
+        0 => randomness.next_u32(),
+        1 => STREAM_WRITE.saturating_add(randomness.next_u32() % 4),
+        _ => randomness.next_u32().checked_rem(methods.saturating_add(1)).unwrap_or(0),
+    }
+}
+
+fn length(randomness: &mut ChaCha20Rng, longest: usize) -> usize {
+    let number = usize::try_from(randomness.next_u32()).unwrap_or(usize::MAX);
+    let most = if number.is_multiple_of(4) { longest } else { longest.min(48) };
+    number.checked_rem(most.saturating_add(1)).unwrap_or(0)
+}
+
+/// Random bytes, or small numbers, which are more often lengths and variants.
+fn fill(randomness: &mut ChaCha20Rng, request: &mut [u8]) {
+    randomness.fill_bytes(request);
+    if randomness.next_u32().is_multiple_of(2) {
+        for byte in request {
+            *byte %= 8;
+        }
+    }
+}
