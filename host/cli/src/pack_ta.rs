@@ -2,7 +2,7 @@
 //! `strongroom pack-ta`: a program as an OP-TEE trusted application.
 
 use crate::report;
-use crate::workload::{Described, WorkloadOptions};
+use crate::workload::{Packaged, Prepared, WorkloadOptions};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use std::fs;
@@ -120,37 +120,38 @@ pub(crate) fn pack(options: PackTaOptions) -> anyhow::Result<ExitCode> {
     let described = options.workload.describe(None)?;
     fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot make {}", options.output.display()))?;
-    let image = described.image()?;
-    let application = options.packing.pack(&described, &image, &options.key, options.verbose)?;
+    let prepared = Prepared::of(described)?;
+    let application = options.packing.pack(&prepared, &options.key, options.verbose)?;
     let uuid = application.packed.uuid;
     let file = |ending: &str| options.output.join(format!("{uuid}.{ending}"));
     fs::write(file("ta"), application.signed)
         .with_context(|| format!("cannot write {}", file("ta").display()))?;
-    fs::copy(image.path(), file("image"))
+    fs::copy(prepared.image.path(), file("image"))
         .with_context(|| format!("cannot write {}", file("image").display()))?;
     println!("{uuid}");
     Ok(ExitCode::SUCCESS)
 }
 
 impl PackingOptions {
-    /// Packs and signs what is described, with its root in that image. A key that everybody has is
-    /// named so.
+    /// Packs and signs what was prepared. A key that everybody has is named so.
     pub(crate) fn pack(
         &self,
-        described: &Described,
-        image: &Image,
+        prepared: &Prepared,
         key: &Path,
         verbose: bool,
     ) -> anyhow::Result<Application> {
-        let Described { workload, .. } = described;
-        let library_os = library_os(self.library_os.as_deref())?;
-        let manifest = workload.measured();
-        let program = manifest.program.clone();
-        let root_digest = *image.root_digest();
-        let record = Record { root_digest, image_blocks: image.blocks(), manifest };
-        let record = record.encode().map_err(|_| LaunchError::ManifestTooLong)?;
-        let packed =
-            self.naming.pack(&library_os, &record, image, &program, workload.memory_max)?;
+        let Prepared { workload, image, packaged } = prepared;
+        let (library_os, record) = match packaged {
+            Some(Packaged { library_os, record }) => (library_os.clone(), record.clone()),
+            None => {
+                let (root_digest, image_blocks) = (*image.root_digest(), image.blocks());
+                let record = Record { root_digest, image_blocks, manifest: workload.measured() };
+                let record = record.encode().map_err(|_| LaunchError::ManifestTooLong)?;
+                (library_os(self.library_os.as_deref())?, record)
+            }
+        };
+        let (program, memory) = (&workload.program, workload.memory_max);
+        let packed = self.naming.pack(&library_os, &record, image, program, memory)?;
         let key = SigningKey::read(key)?;
         let signed = sign(&packed, &key)?;
         if key.is_for_development() {

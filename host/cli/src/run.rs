@@ -141,20 +141,26 @@ fn launcher(options: RunOptions) -> Result<Launcher, LaunchError> {
     }
 }
 
-/// What a package holds. Grants say where on this host what it is granted is.
-fn packaged(package: &Path, options: RunOptions) -> Result<Launcher, LaunchError> {
+/// Where on this host it is what a package is granted.
+pub(crate) fn bindings(grants: Vec<Grant>) -> Result<Bindings, PackageError> {
     let mut bindings = Bindings::default();
-    for grant in options.workload.grants {
+    for grant in grants {
         match grant {
             Grant::Directory(grant) => bindings.directories.push(grant),
             Grant::Listen(access) => bindings.listens.push(access),
             // Where a connection leads is in the package.
             Grant::Connect(access) => {
                 let what = format!("connections to {}:{}", access.host, access.port);
-                return Err(PackageError::NotGranted(what).into());
+                return Err(PackageError::NotGranted(what));
             }
         }
     }
+    Ok(bindings)
+}
+
+/// What a package holds.
+fn packaged(package: &Path, options: RunOptions) -> Result<Launcher, LaunchError> {
+    let bindings = bindings(options.workload.grants)?;
     let mut launcher = Launcher::of_package(&Package::open(package)?, &bindings)?;
     launcher = launcher.accelerator(options.accelerator);
     if let Some(payload) = options.payload {

@@ -12,8 +12,8 @@ use crate::arguments::RunOptions;
 use crate::attach::Attaching;
 use crate::pack_ta::PackingOptions;
 use crate::report;
-use crate::run::{Attendance, ended, observe, owner, terminal_kind};
-use crate::workload::{Described, WorkloadOptions};
+use crate::run::{Attendance, bindings, ended, observe, owner, terminal_kind};
+use crate::workload::{Prepared, WorkloadOptions};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 pub(crate) use error::TeeError;
@@ -21,9 +21,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
-use strongroom_client::image::Image;
 use strongroom_client::session::{AttachListener, Services};
-use strongroom_client::{LaunchError, Session, Workload};
+use strongroom_client::{LaunchError, Session};
 use strongroom_optee_package::Uuid;
 use strongroom_optee_run::machine::Kept;
 use strongroom_optee_run::{Application, Folder, VirtualTee, serve as bridge};
@@ -94,18 +93,23 @@ pub(crate) fn run(mut options: RunOptions, began: Instant) -> anyhow::Result<Exi
         // It is packed already: only the order of grants matters here.
         workload.program.push("/".to_owned());
     }
-    let described = workload.describe(terminal_kind())?;
-    let image = described.image()?;
-    let target = optee.target(&described, &image, folder.as_ref(), verbose)?;
+    let prepared = match options.package {
+        Some(package) => {
+            let bindings = bindings(workload.grants).map_err(LaunchError::from)?;
+            Prepared::of_package(&package, &bindings)?
+        }
+        None => Prepared::of(workload.describe(terminal_kind())?)?,
+    };
+    let target = optee.target(&prepared, folder.as_ref(), verbose)?;
     if verbose {
         report::line(&platform(folder.as_ref()));
     }
     let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
     // What is installed knows its own manifest.
     if matches!(target, Target::Packed(..)) {
-        described.workload.check_attach(listener.is_some())?;
+        prepared.workload.check_attach(listener.is_some())?;
     }
-    let mut session = Session::over(ours, services(image, described.workload, listener))?;
+    let mut session = Session::over(ours, services(prepared, listener))?;
     observe(&mut session, began, verbose);
     let attendance = Attendance::begin(&session)?;
     let carrier = match folder {
@@ -138,7 +142,8 @@ pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
     }
 }
 
-fn services(image: Image, workload: Workload, attach: Option<AttachListener>) -> Services {
+fn services(prepared: Prepared, attach: Option<AttachListener>) -> Services {
+    let Prepared { workload, image, .. } = prepared;
     Services {
         image: Some(image),
         directories: workload.directory_accesses(),
@@ -179,9 +184,8 @@ impl OpteeOptions {
         command: &[&str],
     ) -> anyhow::Result<Vec<u8>> {
         let folder = self.folder()?;
-        let described = workload.describe(None)?;
-        let image = described.image()?;
-        let target = self.target(&described, &image, Some(&folder), false)?;
+        let prepared = Prepared::of(workload.describe(None)?)?;
+        let target = self.target(&prepared, Some(&folder), false)?;
         let (Target::Packed(uuid, _) | Target::Installed(uuid)) = &target;
         let uuid = uuid.to_string();
         let command = [command, &["--tee", "optee", "--uuid", &uuid]].concat();
@@ -202,8 +206,7 @@ impl OpteeOptions {
     /// Packs, unless it is packed.
     fn target(
         &mut self,
-        described: &Described,
-        image: &Image,
+        prepared: &Prepared,
         folder: Option<&Folder>,
         verbose: bool,
     ) -> anyhow::Result<Target> {
@@ -214,7 +217,7 @@ impl OpteeOptions {
             self.packing.library_os = folder.map(Folder::library_os);
         }
         let key = self.key.take().or_else(|| folder.map(Folder::key)).ok_or(TeeError::NoKey)?;
-        let application = self.packing.pack(described, image, &key, verbose)?;
+        let application = self.packing.pack(prepared, &key, verbose)?;
         Ok(Target::Packed(application.packed.uuid, application.signed))
     }
 }

@@ -3,9 +3,10 @@
 
 use crate::arguments::Grant;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use strongroom_client::image::{Image, Ownership};
 use strongroom_client::manifest::{ManifestFile, parse_environment, parse_memory};
+use strongroom_client::package::{Bindings, Package, Target};
 use strongroom_client::{LaunchError, Workload};
 
 /// A workload's options, which several commands have.
@@ -43,10 +44,37 @@ pub(crate) struct Described {
     pub(crate) ownership: Ownership,
 }
 
-impl Described {
-    /// The image of its root.
-    pub(crate) fn image(&self) -> Result<Image, LaunchError> {
-        Ok(Image::for_source(&self.root, self.ownership)?)
+/// A workload for a trusted application, and its root file system.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) workload: Workload,
+    pub(crate) image: Image,
+    /// What a package brings along.
+    pub(crate) packaged: Option<Packaged>,
+}
+
+/// What of a package is packed into a trusted application, as it is there.
+#[derive(Debug)]
+pub(crate) struct Packaged {
+    pub(crate) library_os: Vec<u8>,
+    /// The boot record.
+    pub(crate) record: Vec<u8>,
+}
+
+impl Prepared {
+    /// Makes the image, unless it is one.
+    pub(crate) fn of(described: Described) -> Result<Self, LaunchError> {
+        let Described { workload, root, ownership } = described;
+        Ok(Self { workload, image: Image::for_source(&root, ownership)?, packaged: None })
+    }
+
+    /// Takes all of it out of a package.
+    pub(crate) fn of_package(path: &Path, bindings: &Bindings) -> Result<Self, LaunchError> {
+        let package = Package::open(path)?;
+        let library_os = package.kernel(Target::Optee)?;
+        let packaged = Packaged { library_os, record: package.record_bytes().to_vec() };
+        let workload = package.workload(bindings)?;
+        Ok(Self { workload, image: package.image()?, packaged: Some(packaged) })
     }
 }
 

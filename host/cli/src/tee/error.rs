@@ -53,7 +53,6 @@ pub(super) fn refuse_others(options: &RunOptions) -> Result<(), TeeError> {
     let (snp, optee) = ("snp-sim", &options.optee);
     let device = options.tee == Tee::Optee;
     let given = [
-        (options.package.is_some(), "a package", snp),
         (options.payload.is_some(), "--payload", snp),
         (options.debug_log.is_some(), "--debug-log", snp),
         (options.accelerator != AcceleratorChoice::Auto, "--accel", snp),
