@@ -9,6 +9,7 @@ use crate::fs::locks::Locks;
 use crate::fs::text::TextUses;
 use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
+use crate::memory::Neighbours;
 use crate::net::Network;
 use crate::random::Random;
 use crate::sync::{Scheduler, Timers};
@@ -67,6 +68,7 @@ pub struct Kernel {
     pub(crate) text_uses: TextUses,
     pub(crate) futexes: Futexes,
     pub(crate) net: Network,
+    pub(crate) neighbours: Neighbours,
     pub(crate) manifest: Manifest,
     pub(crate) console: Once<Arc<Console>>,
     pub(crate) terminals: Terminals,
@@ -118,6 +120,7 @@ impl Kernel {
             text_uses: TextUses::default(),
             futexes: Futexes::new(scheduler),
             net: Network::default(),
+            neighbours: Neighbours::default(),
             manifest: record.manifest,
             console: Once::new(),
             terminals: Terminals::default(),
