@@ -45,8 +45,9 @@ fn document() -> Result<String> {
          \"Full\" is what a program can see of a system with one processor and no other users; where a\n\
          flag or case is missing, the table says \"partial\".\n\n\
          In a trusted application of OP-TEE there is one address space: `fork`, and `clone` without\n\
-         `CLONE_VM`, return `ENOSYS` there, as does `execve`; and memory becomes executable only for\n\
-         what was packed, else `EACCES`. A file can be mapped shared for reading only, and shows what\n\
+         `CLONE_VM`, return `ENOSYS` there. `execve` starts what was packed (`--spawns`): `ENOEXEC` for other\n\
+         programs, `ENOMEM` for one that runs already as often as it was packed. Memory becomes executable\n\
+         only for what was packed, else `EACCES`. A file can be mapped shared for reading only, and shows what\n\
          was in it then.\n",
         count(|support| *support == Support::Full),
         count(|support| matches!(support, Support::Partial(_))),

@@ -27,7 +27,7 @@
 #define RING 4096
 #define BUCKETS 64
 
-struct process { int number; struct process *parent; };
+struct process { int number; struct process *volatile parent; };
 struct ring { char bytes[RING]; size_t start, length; void *readers, *writers; };
 struct file {
     unsigned flags;

@@ -9,6 +9,7 @@ use crate::fs::locks::Locks;
 use crate::fs::text::TextUses;
 use crate::fs::{InodeId, Mounts};
 use crate::host::Host;
+use crate::memory::Neighbours;
 use crate::net::Network;
 use crate::random::Random;
 use crate::sync::{Scheduler, ThreadKey, Timers, WaitQueue};
@@ -69,6 +70,7 @@ pub struct Kernel {
     pub(crate) net: Network,
     /// Woken when a program listens on a UNIX socket.
     pub(crate) listening: WaitQueue,
+    pub(crate) neighbours: Neighbours,
     pub(crate) manifest: Manifest,
     pub(crate) console: Once<Arc<Console>>,
     pub(crate) terminals: Terminals,
@@ -123,6 +125,7 @@ impl Kernel {
             futexes: Futexes::new(scheduler),
             net: Network::default(),
             listening: WaitQueue::new(scheduler),
+            neighbours: Neighbours::default(),
             manifest: record.manifest,
             console: Once::new(),
             terminals: Terminals::default(),

@@ -168,3 +168,126 @@ fn no_other_memory_becomes_executable() {
     assert_eq!(report.ending, Ending::Exit(0), "{report:?}");
     assert!(report.log.iter().any(|line| line.contains("/bin/other is not packed")), "{report:?}");
 }
+
+/// Where the other program's address 0 lies.
+const OTHER: usize = 0x5000_0000;
+/// `CLONE_VM | CLONE_VFORK | SIGCHLD`, as `posix_spawn` has it.
+const SPAWN: usize = 0x4100 | 17;
+
+fn placed_at(path: &str, base: usize) -> (PlacedObject, Vec<u8>) {
+    let (object, bytes) = placed_program();
+    // With a page behind its last segment, as objects have that are linked for larger pages.
+    let end = base + object.range.len();
+    let (range, writable) = (base..end, base + DATA..end + PAGE);
+    (PlacedObject { path: path.into(), base, range, writable: vec![writable], ..object }, bytes)
+}
+
+/// Runs a program beside one that it starts.
+fn run_two(
+    first: impl Fn(&mut Guest) -> u8 + Send + Sync + 'static,
+    second: impl Fn(&mut Guest) -> u8 + Send + Sync + 'static,
+) -> Report {
+    let image = ImageBuilder::default()
+        .file("/bin/program", 0o755, &program().bytes())
+        .file("/bin/other", 0o755, &program().bytes())
+        .directory("/tmp");
+    let machine = Machine::new(SystemBuilder::new(Form::Flat, &image).configuration);
+    machine.place(vec![placed_program(), placed_at("/bin/other", OTHER)]);
+    machine.program(BASE as u64 + ENTRY, first);
+    machine.program(OTHER as u64 + ENTRY, second);
+    SystemBuilder::new(Form::Flat, &image).boot_on(machine).unwrap().run()
+}
+
+/// What `posix_spawn` does; the child's number.
+fn spawn(guest: &mut Guest, path: &'static str) -> isize {
+    guest.call_with_child(Sysno::Clone, [SPAWN], move |guest| {
+        let path = guest.push_string(path);
+        let arguments = guest.room(16);
+        guest.store(arguments, &(path as u64).to_le_bytes());
+        let errno = guest.try_call(Sysno::Execve, [path, arguments, 0]).unwrap_err();
+        -errno.as_return() as u8
+    })
+}
+
+#[test]
+fn a_program_starts_another_one_beside_itself_again_and_again() {
+    let data = Elf::DATA as usize % PAGE;
+    let first = move |guest: &mut Guest| {
+        guest.store(BASE + DATA + data, b"mine");
+        let mapped = guest.allocate(3 * PAGE).unwrap();
+        guest.store(mapped, b"also");
+        for turn in 0..3 {
+            let child = spawn(guest, "/bin/other");
+            // It runs on while this one does.
+            let more = guest.allocate(PAGE).unwrap();
+            guest.store(more, b"more");
+            assert_eq!(guest.wait(child, 0), Ok((child as usize, 7 << 8)), "turn {turn}");
+            assert_eq!(guest.bytes(more, 4), b"more");
+        }
+        assert_eq!(guest.bytes(BASE + DATA + data, 4), b"mine");
+        assert_eq!(guest.bytes(mapped, 4), b"also");
+        0
+    };
+    let second = move |guest: &mut Guest| {
+        let found = guest.bytes(OTHER + DATA + data, 6);
+        assert!(found == b"placed" || found == b"file\0\0", "as it was packed: {found:?}");
+        guest.store(OTHER + DATA + data, b"theirs");
+        let behind = OTHER + DATA + 4 * PAGE;
+        assert_eq!(guest.bytes(behind, 4), [0; 4], "interpreters count on zeroes there");
+        guest.store(behind, b"used");
+        let mapped = guest.allocate(3 * PAGE).unwrap();
+        assert_eq!(guest.bytes(mapped, 4), [0; 4]);
+        guest.store(mapped, b"them");
+        let heap = guest.call(Sysno::Brk, [0]) as usize;
+        assert_eq!(guest.call(Sysno::Brk, [heap + PAGE]) as usize, heap + PAGE);
+        guest.sleep(1_000_000).unwrap();
+        assert_eq!(guest.bytes(mapped, 4), b"them");
+        // All that there is: what is the first one's stays.
+        guest.try_call(Sysno::Munmap, [0x1000_0000, 0x1000_0000]).ok();
+        guest.call(Sysno::ExitGroup, [7]);
+        0
+    };
+    let report = run_two(first, second);
+    assert_eq!(report.ending, Ending::Exit(0), "{report:?}");
+}
+
+#[test]
+fn a_program_that_is_in_use_or_not_there_is_not_started() {
+    let report = run_two(
+        |guest| {
+            for (path, errno) in
+                [("/bin/program", Errno::ENOMEM), ("/tmp", Errno::EACCES), ("/no", Errno::ENOENT)]
+            {
+                let child = spawn(guest, path);
+                let expected = u32::from(-errno.as_return() as u8) << 8;
+                assert_eq!(guest.wait(child, 0), Ok((child as usize, expected)), "{path}");
+            }
+            0
+        },
+        |_| 1,
+    );
+    assert_eq!(report.ending, Ending::Exit(0), "{report:?}");
+    let line = "/bin/program is not packed once more";
+    assert!(report.log.iter().any(|told| told.contains(line)), "{report:?}");
+}
+
+#[test]
+fn a_program_makes_room_for_the_one_that_replaces_it() {
+    let report = run_two(
+        |guest| {
+            let path = guest.push_string("/bin/other");
+            let arguments = guest.room(16);
+            guest.store(arguments, &(path as u64).to_le_bytes());
+            let outcome = guest.try_call(Sysno::Execve, [path, arguments, 0]);
+            assert_eq!(outcome, Err(Errno::ENOMEM), "the second time");
+            5
+        },
+        |guest| {
+            // The first one's place is free: it can be started again.
+            let child = spawn(guest, "/bin/program");
+            assert_eq!(guest.wait(child, 0), Ok((child as usize, 5 << 8)));
+            9
+        },
+    );
+    assert_eq!(report.ending, Ending::Exit(9), "{report:?}");
+}

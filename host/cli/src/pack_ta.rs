@@ -68,6 +68,10 @@ pub(crate) struct NamingOptions {
     /// Pack this library or program of the root too, with what it needs
     #[arg(long = "library", value_name = "PATH")]
     libraries: Vec<String>,
+    /// Pack this program of the root too, so that the other one can start it by `posix_spawn` or
+    /// `vfork` and `execve`; once for each that runs at a time
+    #[arg(long = "spawns", value_name = "PROGRAM")]
+    spawns: Vec<String>,
     /// Name of the trusted application; derived from manifest and image when not given
     #[arg(long)]
     pub(crate) uuid: Option<Uuid>,
@@ -90,7 +94,7 @@ impl NamingOptions {
         Ok(pack_objects(Input {
             library_os,
             record,
-            objects: closure(&root, program, &self.libraries)?,
+            objects: closure(&root, program, &self.libraries, &self.spawns)?,
             memory,
             uuid: self.uuid,
             ta_version: self.ta_version,

@@ -253,8 +253,13 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
         step("unit", "a million changed replies in the ring", &|| {
             let mut command = cargo(workspace);
             command.args(["test", "--profile", "tool", "--package", "strongroom-optee"]);
-            command.args(["--test", "turns", "no_reply"]).env("STRONGROOM_FUZZ_REPLIES", "1000000");
-            quiet(&mut command)
+            command.args(["--test", "turns", "no_reply", "--", "--nocapture"]);
+            command.env("STRONGROOM_FUZZ_REPLIES", "1000000");
+            let output = process::run_quietly(&mut command)?;
+            let output = String::from_utf8_lossy(&output);
+            let told = output.lines().filter(|line| line.contains("changed replies"));
+            told.for_each(|line| println!("     {line}"));
+            Ok(())
         });
     }
     step("tidy", "tidy", &|| tidy::check(workspace));

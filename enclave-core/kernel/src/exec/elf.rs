@@ -228,8 +228,9 @@ fn map_object(
     for segment in loadable(parsed) {
         object.map_segment(segment)?;
     }
-    if there.is_some() {
-        object.map_gaps(parsed)?;
+    if let Some(there) = there {
+        let end = there.writable.iter().map(|range| range.end).max();
+        object.map_gaps(parsed, end.unwrap_or(there.range.end))?;
     }
     Ok(Placed { bias, end })
 }
@@ -291,24 +292,22 @@ impl Object<'_, '_> {
         Ok(())
     }
 
-    /// Takes what lies between the segments of a placed object. Its interpreter protects parts of
-    /// it by pages that may be larger than the machine's, to which the object is not aligned here.
-    fn map_gaps(&self, parsed: &Parsed) -> SysResult<()> {
+    /// Takes what lies between and behind the segments of a placed object. Its interpreter protects
+    /// parts of it by pages that may be larger than the machine's, to which the object is not
+    /// aligned here; and what is behind the last one in such a page, an interpreter allocates from.
+    fn map_gaps(&self, parsed: &Parsed, object_end: usize) -> SysResult<()> {
         let ends = loadable(parsed).map(|segment| segment.p_vaddr.wrapping_add(segment.p_memsz));
-        for (end, next) in ends.zip(loadable(parsed).skip(1)) {
+        let starts = loadable(parsed).skip(1);
+        let starts = starts.map(|next| page_down(self.bias.wrapping_add(next.p_vaddr as usize)));
+        for (end, next) in ends.zip(starts.map(Some).chain([None])) {
             let start = page_up(self.bias.wrapping_add(end as usize)).ok_or(Errno::ENOEXEC)?;
-            let end = page_down(self.bias.wrapping_add(next.p_vaddr as usize));
-            let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else {
+            let Some(length) = next.unwrap_or(object_end).checked_sub(start) else { continue };
+            if length == 0 {
                 continue;
-            };
-            let request = MapRequest {
-                length,
-                protection: Protection::empty(),
-                backing: Backing::Anonymous,
-                placement: Placement::Fixed(start),
-                grows_down: false,
-            };
-            self.memory.map_named(request, UNLIMITED, false, None)?;
+            }
+            let writable = Protection::READ | Protection::WRITE;
+            let protection = if next.is_none() { writable } else { Protection::empty() };
+            self.map(start, length, protection, Backing::Anonymous, None)?;
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ fn first_thread(
     size: TerminalSize,
 ) -> SysResult<FirstThread> {
     let root = fs::mount_all(kernel)?;
-    let memory = Arc::new(Memory::new(kernel)?);
+    let memory = Memory::new(kernel)?;
     let context = memory.shared_space().new_context()?;
     let inherited = Inherited {
         memory: Arc::clone(&memory),

@@ -166,6 +166,12 @@ impl Areas {
         self.entries.range(..address).next_back().map_or(0, |(_, entry)| entry.end)
     }
 
+    /// The last area that reaches into a range.
+    pub(crate) fn last_in(&self, range: &Range<usize>) -> Option<Range<usize>> {
+        let (start, entry) = self.entries.range(..range.end).next_back()?;
+        (entry.end > range.start).then_some(*start..entry.end)
+    }
+
     /// Whether nothing is mapped in a range.
     pub(crate) fn is_free(&self, range: &Range<usize>) -> bool {
         self.end_below(range.end) <= range.start

@@ -85,8 +85,14 @@ impl Memory {
 
     fn clear(&self, areas: &mut super::Areas, range: &Range<usize>) {
         let removed = areas.remove(range);
-        if !removed.is_empty() {
+        if removed.is_empty() {
+            return;
+        }
+        if self.is_paged() {
             self.space.unmap(range.clone());
+        } else {
+            // What lies in between may be another program's.
+            removed.into_iter().for_each(|(piece, _)| self.space.unmap(piece));
         }
     }
 
@@ -197,7 +203,8 @@ impl Memory {
                 return Err(Errno::ENOMEM.into());
             }
             let whole = old.start..wanted.end;
-            if wanted.end <= self.mappable.end && state.areas.is_free(&wanted) {
+            let free = state.areas.is_free(&wanted) && self.taken_by_others(&wanted).is_none();
+            if wanted.end <= self.mappable.end && free {
                 let start = old.start;
                 if let Some((_, area)) = state.areas.remove(&old).pop() {
                     state.areas.insert(whole, area);
@@ -230,10 +237,15 @@ impl Memory {
     fn place(&self, length: usize, placement: Placement) -> SysResult<Range<usize>> {
         let mut state = self.state.lock();
         match placement {
-            Placement::Fixed(start) => Ok(checked_range(self.space(), start, length)?),
+            Placement::Fixed(start) => {
+                let range = checked_range(self.space(), start, length)?;
+                let taken = self.taken_by_others(&range).is_some();
+                if taken { Err(Errno::ENOMEM.into()) } else { Ok(range) }
+            }
             Placement::FixedFree(start) => {
                 let range = checked_range(self.space(), start, length)?;
-                if state.areas.is_free(&range) { Ok(range) } else { Err(Errno::EEXIST.into()) }
+                let free = state.areas.is_free(&range) && self.taken_by_others(&range).is_none();
+                if free { Ok(range) } else { Err(Errno::EEXIST.into()) }
             }
             Placement::Anywhere(hint) => {
                 let hint = hint & !(PAGE_SIZE - 1);
@@ -243,15 +255,15 @@ impl Memory {
                     && let Ok(range) = checked_range(self.space(), hint, length)
                     && range.end <= self.mappable.end
                     && state.areas.is_free(&range)
+                    && self.taken_by_others(&range).is_none()
                 {
                     return Ok(range);
                 }
                 let top = state.layout.mapping_top;
                 // Below the last one found there is room, usually; else from the top again.
                 let hint = state.search_from.min(top);
-                let lowest = self.mappable.start;
-                let found = state.areas.gap_below(hint, length, lowest, step);
-                let found = found.or_else(|| state.areas.gap_below(top, length, lowest, step));
+                let gap = |top| self.gap_below(&state.areas, top, length, step);
+                let found = gap(hint).or_else(|| gap(top));
                 let found = found.ok_or(Errno::ENOMEM)?;
                 state.search_from = found.end;
                 Ok(found)
@@ -263,7 +275,7 @@ impl Memory {
 impl super::Areas {
     /// The highest free range of a length below an address, not under `lowest`, that starts at a
     /// multiple of `step`, a power of two.
-    fn gap_below(
+    pub(super) fn gap_below(
         &self,
         top: usize,
         length: usize,

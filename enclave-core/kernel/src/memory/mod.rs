@@ -8,11 +8,13 @@
 mod area;
 mod fault;
 mod mapping;
+mod neighbours;
 mod placed;
 
 pub(crate) use area::{Area, Areas, Backing, Protection, SharedWriter};
 pub(crate) use fault::BadAccess;
 pub(crate) use mapping::{MapRequest, Placement};
+pub(crate) use neighbours::Neighbours;
 
 use crate::fs::InodeId;
 use crate::fs::text::TextUse;
@@ -78,24 +80,34 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// An empty address space.
-    pub(crate) fn new(kernel: &'static Kernel) -> SysResult<Self> {
+    pub(crate) fn new(kernel: &'static Kernel) -> SysResult<Arc<Self>> {
         let space = kernel.machine.new_space()?;
         let mappable = space.mappable();
+        Ok(Self::within(kernel, space, mappable))
+    }
+
+    fn within(kernel: &'static Kernel, space: Arc<dyn Space>, mappable: Range<usize>) -> Arc<Self> {
         let layout =
             Layout { mapping_top: mappable.end, page_size: PAGE_SIZE, ..Layout::default() };
         let state = Mutex::new(State { areas: Areas::default(), layout, search_from: usize::MAX });
         let user_end = space.user_end();
-        Ok(Self { kernel, space, user_end, mappable, state, text: Once::new() })
+        let memory = Arc::new(Self { kernel, space, user_end, mappable, state, text: Once::new() });
+        if !memory.is_paged() {
+            kernel.neighbours.add(&memory);
+        }
+        memory
     }
 
-    /// The address space of a new program: one beside `current`, or on a flat machine, which has
-    /// no other, the one that the first process was made with. `ENOSYS` once that is in use.
+    /// The address space of a new program, beside `current`. On a flat machine all programs share
+    /// one space: the first gets what the first process was made with, others a part of what is free.
     pub(crate) fn for_program(current: &Arc<Self>) -> SysResult<Arc<Self>> {
+        let kernel = current.kernel;
         if current.is_paged() {
-            return Ok(Arc::new(Self::new(current.kernel)?));
+            return Self::new(kernel);
         }
-        if current.kernel.has_started() {
-            return Err(Errno::ENOSYS.into());
+        if kernel.has_started() {
+            let window = kernel.neighbours.window(current.space.mappable());
+            return Ok(Self::within(kernel, current.shared_space(), window));
         }
         // An earlier attempt may have stopped half-way.
         current.unmap(0, current.space.user_end())?;

@@ -2,8 +2,9 @@
 //! Objects that the machine has placed, on machines that cannot make memory executable.
 //!
 //! A program that is started, and a library that an interpreter maps, is taken as it lies there;
-//! everything that can be written of it is filled anew where it was unmapped in between. No other
-//! memory can be executed: who asks for it gets `EACCES`, and a line in the log says why.
+//! everything that can be written of it is filled anew where it was unmapped in between. What several
+//! programs use at a time has to lie there several times. No other memory can be executed: who asks
+//! for it gets `EACCES`, and a line in the log says why.
 
 use crate::memory::{Memory, Placement};
 use crate::outcome::SysResult;
@@ -12,18 +13,25 @@ use strongroom_abi::Errno;
 use strongroom_south::PlacedObject;
 
 impl Memory {
-    fn placed_object(&self, path: &str) -> Option<&'static PlacedObject> {
-        self.kernel.machine.placed()?.iter().find(|object| object.path == path)
+    /// The places of an object.
+    fn places(&self, path: &str) -> impl Iterator<Item = &'static PlacedObject> {
+        let objects = self.kernel.machine.placed().unwrap_or_default();
+        objects.iter().filter(move |object| object.path == path)
     }
 
-    /// Where a program to be started lies already. `ENOEXEC` for others on such a machine.
+    /// Where a program to be started lies already, not used by anyone. On such a machine `ENOEXEC`
+    /// for a program that does not, `ENOMEM` for one that is in use wherever it lies.
     pub(crate) fn placed_program(&self, path: &str) -> SysResult<Option<&'static PlacedObject>> {
-        let found = self.placed_object(path);
-        if found.is_none() && self.kernel.machine.placed().is_some() {
-            self.report_missing(path);
-            return Err(Errno::ENOEXEC.into());
+        if self.kernel.machine.placed().is_none() {
+            return Ok(None);
         }
-        Ok(found)
+        let found = self.places(path).find(|object| self.is_free(&object.range));
+        if found.is_some() {
+            return Ok(found);
+        }
+        self.report_missing(path);
+        let packed = self.places(path).next().is_some();
+        Err(if packed { Errno::ENOMEM } else { Errno::ENOEXEC }.into())
     }
 
     /// The page size that interpreters are told, so that what they map is where it lies.
@@ -43,34 +51,37 @@ impl Memory {
         if self.kernel.machine.placed().is_none() {
             return Ok(wanted);
         }
-        let object = self.placed_object(path);
         let step = self.layout().page_size;
-        match (object, wanted) {
-            (Some(object), Placement::Anywhere(_)) if offset == 0 => {
+        let fits = |object: &&PlacedObject| match wanted {
+            Placement::Anywhere(_) => {
                 let span = object.range.len().next_multiple_of(step);
-                if length.next_multiple_of(step) == span && self.is_free(&object.range) {
-                    return Ok(Placement::Fixed(object.range.start));
-                }
+                let whole = offset == 0 && length.next_multiple_of(step) == span;
+                whole && self.is_free(&object.range)
             }
-            (Some(object), Placement::Fixed(at)) if object.range.contains(&at) => {
-                return Ok(wanted);
+            Placement::Fixed(at) => object.range.contains(&at),
+            Placement::FixedFree(_) => false,
+        };
+        match (self.places(path).find(fits), wanted) {
+            (Some(object), Placement::Anywhere(_)) => {
+                return Ok(Placement::Fixed(object.range.start));
             }
-            (Some(_) | None, _) => {}
-        }
-        if !executable {
-            return Ok(wanted);
+            (Some(_), _) => return Ok(wanted),
+            (None, _) if !executable => return Ok(wanted),
+            (None, _) => {}
         }
         self.report_missing(path);
         Err(Errno::EACCES.into())
     }
 
     fn is_free(&self, range: &Range<usize>) -> bool {
-        self.state.lock().areas.is_free(range)
+        self.state.lock().areas.is_free(range) && self.taken_by_others(range).is_none()
     }
 
     fn report_missing(&self, path: &str) {
+        let packed = self.places(path).count();
+        let why = if packed == 0 { "is not packed" } else { "is not packed once more" };
         self.kernel.report(format_args!(
-            "{path} is not packed into this enclave, and no other code can be run: add it to the package"
+            "{path} {why} into this enclave, and no other code can be run: add it to the package"
         ));
     }
 

@@ -327,5 +327,6 @@ fn no_reply_makes_it_panic_or_hang() {
             }
         }
     }
+    println!("{mutated} changed replies: {refused} turns refused, {ended} programs ended");
     assert!(refused > 0 && ended > 0, "{refused} turns refused, {ended} programs ended");
 }

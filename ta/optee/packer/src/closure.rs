@@ -51,7 +51,8 @@ pub enum ClosureError {
 }
 
 /// The program, and everything that is loaded with it. `further` are paths of what it opens by
-/// itself (`dlopen`), or starts in its place.
+/// itself (`dlopen`); `beside` names programs that run while it does, each with files of its own: what
+/// two of them use is there twice, as it has one set of variables only.
 ///
 /// # Errors
 ///
@@ -60,6 +61,7 @@ pub fn closure(
     root: &dyn Root,
     program: &str,
     further: &[String],
+    beside: &[String],
 ) -> Result<Vec<File>, ClosureError> {
     let mut search = Search { root, files: Vec::new(), known: BTreeSet::new() };
     let program = search.program(program)?;
@@ -67,6 +69,11 @@ pub fn closure(
     for path in further {
         let file = search.read(path)?.ok_or_else(|| ClosureError::NotFound(path.clone()))?;
         search.add(file)?;
+    }
+    for program in beside {
+        search.known.clear();
+        let program = search.program(program)?;
+        search.add(program)?;
     }
     Ok(search.files)
 }
@@ -104,7 +111,7 @@ impl Search<'_> {
                 if !self.known.insert(file.path.clone()) {
                     continue;
                 }
-                if self.known.len() > FILES_MAX {
+                if self.files.len() >= FILES_MAX {
                     return Err(ClosureError::TooMany);
                 }
                 next.extend(self.needs(&file)?);

@@ -31,6 +31,9 @@ pub(super) struct Case {
     /// What the host does for it.
     #[serde(default)]
     pub(super) grants: Vec<String>,
+    /// Programs that it starts, packed beside it.
+    #[serde(default)]
+    pub(super) spawns: Vec<String>,
     /// Only others need it: it does not run by itself.
     #[serde(default)]
     pub(super) helper: bool,

@@ -81,6 +81,9 @@ impl Packer {
         for grant in &case.grants {
             command.args(["--grant", grant]);
         }
+        for program in &case.spawns {
+            command.args(["--spawns", program]);
+        }
         // Two cases with the same program are two applications.
         command.args(["--env", &format!("CASE={}", case.name)]);
         command.arg("--output").arg(self.work.path()).arg("--").args(&case.command);

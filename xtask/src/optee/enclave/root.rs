@@ -27,6 +27,7 @@ use crate::{
 const PACKAGES: &[&str] = &[
     "bash",
     "coreutils",
+    "dash",
     "gzip",
     "libpython3.13",
     "lua5.4",

@@ -13,19 +13,60 @@
     .arch_extension fp                      // the library OS's own target has neither
     .arch_extension simd
 
+    // Runs of registers, stored or loaded: `stp` or `ldp`, and where the frame is. x2 to x17 a function
+    // may change, x20 to x27 it has to keep.
+    .macro scratch operation, frame
+    \operation x2, x3, [\frame, #16]
+    \operation x4, x5, [\frame, #32]
+    \operation x6, x7, [\frame, #48]
+    \operation x8, x9, [\frame, #64]
+    \operation x10, x11, [\frame, #80]
+    \operation x12, x13, [\frame, #96]
+    \operation x14, x15, [\frame, #112]
+    \operation x16, x17, [\frame, #128]
+    .endm
+
+    .macro kept operation, frame
+    \operation x20, x21, [\frame, #160]
+    \operation x22, x23, [\frame, #176]
+    \operation x24, x25, [\frame, #192]
+    \operation x26, x27, [\frame, #208]
+    .endm
+
+    // The library OS's own, on its stack.
+    .macro own operation
+    \operation x19, x20, [sp, #16]
+    \operation x21, x22, [sp, #32]
+    \operation x23, x24, [sp, #48]
+    \operation x25, x26, [sp, #64]
+    \operation x27, x28, [sp, #80]
+    .endm
+
+    .macro vectors operation
+    \operation q0, q1, [x0, #288]
+    \operation q2, q3, [x0, #320]
+    \operation q4, q5, [x0, #352]
+    \operation q6, q7, [x0, #384]
+    \operation q8, q9, [x0, #416]
+    \operation q10, q11, [x0, #448]
+    \operation q12, q13, [x0, #480]
+    \operation q14, q15, [x0, #512]
+    \operation q16, q17, [x0, #544]
+    \operation q18, q19, [x0, #576]
+    \operation q20, q21, [x0, #608]
+    \operation q22, q23, [x0, #640]
+    \operation q24, q25, [x0, #672]
+    \operation q26, q27, [x0, #704]
+    \operation q28, q29, [x0, #736]
+    \operation q30, q31, [x0, #768]
+    .endm
+
     // Stores what a function may change, and changes to the library OS's stack: x29 is the frame.
     .macro arrive
     adrp x29, strongroom_current
     ldr x29, [x29, :lo12:strongroom_current]
     stp x0, x1, [x29, #0]
-    stp x2, x3, [x29, #16]
-    stp x4, x5, [x29, #32]
-    stp x6, x7, [x29, #48]
-    stp x8, x9, [x29, #64]
-    stp x10, x11, [x29, #80]
-    stp x12, x13, [x29, #96]
-    stp x14, x15, [x29, #112]
-    stp x16, x17, [x29, #128]
+    scratch stp, x29
     stp x18, x19, [x29, #144]
     str x30, [x29, #800]
     mov x1, sp
@@ -65,14 +106,7 @@ strongroom_gate_call:
     ldr x30, [x29, #800]
     mov sp, x1
     msr nzcv, x2
-    ldp x2, x3, [x29, #16]
-    ldp x4, x5, [x29, #32]
-    ldp x6, x7, [x29, #48]
-    ldp x8, x9, [x29, #64]
-    ldp x10, x11, [x29, #80]
-    ldp x12, x13, [x29, #96]
-    ldp x14, x15, [x29, #112]
-    ldp x16, x17, [x29, #128]
+    scratch ldp, x29
     ldr x18, [x29, #144]
     ldp x0, x1, [x29]
     ret                                     // into the stub
@@ -80,10 +114,7 @@ strongroom_gate_call:
 .Lcall:
     mov x0, #0
 .Lleave:
-    stp x20, x21, [x29, #160]
-    stp x22, x23, [x29, #176]
-    stp x24, x25, [x29, #192]
-    stp x26, x27, [x29, #208]
+    kept stp, x29
     str x28, [x29, #224]
     ldr x1, [x29, #248]
     ldp x2, x3, [x1], #16                   // the program's x29 and x30, from its stack
@@ -93,11 +124,7 @@ strongroom_gate_call:
     str x1, [x29, #272]
     ldr x1, [x29, #816]
     msr tpidr_el0, x1
-    ldp x19, x20, [sp, #16]
-    ldp x21, x22, [sp, #32]
-    ldp x23, x24, [sp, #48]
-    ldp x25, x26, [sp, #64]
-    ldp x27, x28, [sp, #80]
+    own ldp
     ldp x29, x30, [sp], #96
     ret                                     // from strongroom_enter
 
@@ -107,11 +134,7 @@ strongroom_gate_call:
     .type strongroom_enter, %function
 strongroom_enter:
     stp x29, x30, [sp, #-96]!
-    stp x19, x20, [sp, #16]
-    stp x21, x22, [sp, #32]
-    stp x23, x24, [sp, #48]
-    stp x25, x26, [sp, #64]
-    stp x27, x28, [sp, #80]
+    own stp
     mov x1, sp
     str x1, [x0, #808]
     mrs x1, tpidr_el0
@@ -127,19 +150,9 @@ strongroom_enter:
     stp x2, x3, [x1, #-16]!
     mov sp, x1
     ldr x30, [x0, #800]
-    ldp x2, x3, [x0, #16]
-    ldp x4, x5, [x0, #32]
-    ldp x6, x7, [x0, #48]
-    ldp x8, x9, [x0, #64]
-    ldp x10, x11, [x0, #80]
-    ldp x12, x13, [x0, #96]
-    ldp x14, x15, [x0, #112]
-    ldp x16, x17, [x0, #128]
+    scratch ldp, x0
     ldp x18, x19, [x0, #144]
-    ldp x20, x21, [x0, #160]
-    ldp x22, x23, [x0, #176]
-    ldp x24, x25, [x0, #192]
-    ldp x26, x27, [x0, #208]
+    kept ldp, x0
     ldr x28, [x0, #224]
     ldp x0, x1, [x0]
     ret                                     // into the stub, behind its call of the gate
@@ -153,22 +166,7 @@ strongroom_save_vectors:
     mrs x2, fpcr
     str w1, [x0, #280]
     str w2, [x0, #284]
-    stp q0, q1, [x0, #288]
-    stp q2, q3, [x0, #320]
-    stp q4, q5, [x0, #352]
-    stp q6, q7, [x0, #384]
-    stp q8, q9, [x0, #416]
-    stp q10, q11, [x0, #448]
-    stp q12, q13, [x0, #480]
-    stp q14, q15, [x0, #512]
-    stp q16, q17, [x0, #544]
-    stp q18, q19, [x0, #576]
-    stp q20, q21, [x0, #608]
-    stp q22, q23, [x0, #640]
-    stp q24, q25, [x0, #672]
-    stp q26, q27, [x0, #704]
-    stp q28, q29, [x0, #736]
-    stp q30, q31, [x0, #768]
+    vectors stp
     ret
 
     // void strongroom_load_vectors(const Frame *)
@@ -180,22 +178,7 @@ strongroom_load_vectors:
     ldr w2, [x0, #284]
     msr fpsr, x1
     msr fpcr, x2
-    ldp q0, q1, [x0, #288]
-    ldp q2, q3, [x0, #320]
-    ldp q4, q5, [x0, #352]
-    ldp q6, q7, [x0, #384]
-    ldp q8, q9, [x0, #416]
-    ldp q10, q11, [x0, #448]
-    ldp q12, q13, [x0, #480]
-    ldp q14, q15, [x0, #512]
-    ldp q16, q17, [x0, #544]
-    ldp q18, q19, [x0, #576]
-    ldp q20, q21, [x0, #608]
-    ldp q22, q23, [x0, #640]
-    ldp q24, q25, [x0, #672]
-    ldp q26, q27, [x0, #704]
-    ldp q28, q29, [x0, #736]
-    ldp q30, q31, [x0, #768]
+    vectors ldp
     ret
 
     // Goes on at x17.
