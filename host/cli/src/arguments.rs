@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Enroll(Box<EnrollOptions>),
     FetchChain(FetchOptions),
     PackTa(Box<crate::pack_ta::PackTaOptions>),
+    SignTa(crate::sign_ta::SignTaOptions),
     #[command(hide = true)]
     ServeTa(ServeOptions),
 }

@@ -10,6 +10,7 @@ mod pack_ta;
 mod package;
 mod report;
 mod run;
+mod sign_ta;
 mod tee;
 mod verify;
 mod workload;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Enroll(options) => return enroll::enroll(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
         Command::PackTa(options) => pack_ta::pack(*options),
+        Command::SignTa(options) => sign_ta::sign_file(&options),
         Command::ServeTa(options) => return tee::serve(&options),
     };
     result.unwrap_or_else(|error| report::failure(&error))

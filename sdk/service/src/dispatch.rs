@@ -82,9 +82,10 @@ impl<S: Service, I: Dispatch<S>> Session<I, S> {
     ///
     /// A call that unwinds leaves the session as it was; [`Self::panicked`] has to be called then.
     pub fn call(&mut self, command: u32, length: usize, read: impl FnOnce(&mut [u8])) -> &[u8] {
+        self.platform.take_noticed();
         let outcome = self.serve(command, length, read);
         let outcome = match outcome {
-            Ok(_) if self.platform.is_cancelled() => Err(Refusal::Cancelled),
+            Ok(_) if self.platform.take_noticed() => Err(Refusal::Cancelled),
             other => other,
         };
         let length = match outcome {
