@@ -142,7 +142,10 @@ impl<S: Service, I: Dispatch<S>> Session<I, S> {
                 let (number, chunk) = stream_number(request)?;
                 self.streams.write(number, chunk, &mut self.scratch, &mut answer)?;
             }
-            STREAM_FINISH => self.streams.finish(stream_number(request)?.0, &mut answer)?,
+            STREAM_FINISH => {
+                let (number, _) = stream_number(request)?;
+                self.streams.finish(number, I::ANSWER_MAX, &mut answer)?;
+            }
             STREAM_DROP => self.streams.forget(stream_number(request)?.0)?,
             number => {
                 let service = self.service.as_mut().ok_or(Refusal::Panicked)?;
