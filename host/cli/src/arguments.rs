@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Evidence(Box<EvidenceOptions>),
     FetchChain(FetchOptions),
     PackTa(Box<crate::pack_ta::PackTaOptions>),
+    SignTa(crate::sign_ta::SignTaOptions),
     #[command(hide = true)]
     ServeTa(ServeOptions),
 }

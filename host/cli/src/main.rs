@@ -12,6 +12,7 @@ mod pack_ta;
 mod package;
 mod report;
 mod run;
+mod sign_ta;
 mod tee;
 mod verify;
 mod workload;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Evidence(options) => return evidence::evidence(*options),
         Command::FetchChain(options) => return verify::fetch_chain(options),
         Command::PackTa(options) => pack_ta::pack(*options),
+        Command::SignTa(options) => sign_ta::sign_file(&options),
         Command::ServeTa(options) => return tee::serve(&options),
     };
     result.unwrap_or_else(|error| report::failure(&error))

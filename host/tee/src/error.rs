@@ -115,6 +115,17 @@ impl Origin {
             other => Self::Other(other),
         }
     }
+
+    /// Its number.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Api => optee_teec_sys::TEEC_ORIGIN_API,
+            Self::Communication => optee_teec_sys::TEEC_ORIGIN_COMMS,
+            Self::Tee => optee_teec_sys::TEEC_ORIGIN_TEE,
+            Self::TrustedApplication => optee_teec_sys::TEEC_ORIGIN_TRUSTED_APP,
+            Self::Other(number) => number,
+        }
+    }
 }
 
 impl core::fmt::Display for Origin {
@@ -170,6 +181,13 @@ mod tests {
         }
         let odd = Code::from_number(0x8000_1234);
         assert_eq!((odd, odd.number()), (Code::Other(0x8000_1234), 0x8000_1234));
+    }
+
+    #[test]
+    fn origins_come_back() {
+        for number in 0..6 {
+            assert_eq!(Origin::from_number(number).number(), number);
+        }
     }
 
     #[test]

@@ -82,9 +82,10 @@ impl<S: Service, I: Dispatch<S>> Session<I, S> {
     ///
     /// A call that unwinds leaves the session as it was; [`Self::panicked`] has to be called then.
     pub fn call(&mut self, command: u32, length: usize, read: impl FnOnce(&mut [u8])) -> &[u8] {
+        self.platform.take_noticed();
         let outcome = self.serve(command, length, read);
         let outcome = match outcome {
-            Ok(_) if self.platform.is_cancelled() => Err(Refusal::Cancelled),
+            Ok(_) if self.platform.take_noticed() => Err(Refusal::Cancelled),
             other => other,
         };
         let length = match outcome {
@@ -141,7 +142,10 @@ impl<S: Service, I: Dispatch<S>> Session<I, S> {
                 let (number, chunk) = stream_number(request)?;
                 self.streams.write(number, chunk, &mut self.scratch, &mut answer)?;
             }
-            STREAM_FINISH => self.streams.finish(stream_number(request)?.0, &mut answer)?,
+            STREAM_FINISH => {
+                let (number, _) = stream_number(request)?;
+                self.streams.finish(number, I::ANSWER_MAX, &mut answer)?;
+            }
             STREAM_DROP => self.streams.forget(stream_number(request)?.0)?,
             number => {
                 let service = self.service.as_mut().ok_or(Refusal::Panicked)?;

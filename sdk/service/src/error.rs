@@ -119,6 +119,8 @@ impl Display for TransportError {
     }
 }
 
+impl core::error::Error for TransportError {}
+
 /// Why a client got no session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectError {

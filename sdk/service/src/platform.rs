@@ -2,7 +2,12 @@
 //! What a service gets from its machine, the same on every one.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
-use core::{fmt::Arguments, marker::PhantomData, time::Duration};
+use core::{
+    fmt::Arguments,
+    marker::PhantomData,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of the name of something in sealed storage.
@@ -118,7 +123,11 @@ pub trait Machine: Send + Sync {
 
 /// What a service gets from its machine. Clones are the same.
 #[derive(Clone)]
-pub struct Platform(Arc<dyn Machine>);
+pub struct Platform {
+    machine: Arc<dyn Machine>,
+    /// The service asked whether the call was cancelled, and it was.
+    noticed: Arc<AtomicBool>,
+}
 
 impl core::fmt::Debug for Platform {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -129,36 +138,46 @@ impl core::fmt::Debug for Platform {
 impl Platform {
     /// The platform of this machine.
     pub fn new(machine: Arc<dyn Machine>) -> Self {
-        Self(machine)
+        Self { machine, noticed: Arc::default() }
     }
 
     /// Fills `bytes` with randomness of the machine's own.
     pub fn fill_random(&self, bytes: &mut [u8]) {
-        self.0.fill_random(bytes);
+        self.machine.fill_random(bytes);
     }
 
     /// Random bytes of the machine's own.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.fill_random(&mut bytes);
+        self.machine.fill_random(&mut bytes);
         bytes
     }
 
     /// Time since some moment before the session. It never decreases; a host that controls the
     /// machine's clock can make it run fast or slow.
     pub fn monotonic(&self) -> Duration {
-        self.0.monotonic()
+        self.machine.monotonic()
     }
 
     /// Time since 1970 as the host has it, for logs. A host lies when it likes to.
     pub fn host_time(&self) -> Option<Duration> {
-        self.0.host_time()
+        self.machine.host_time()
     }
 
     /// Whether the client of the call that runs wants it to end. A method that takes long asks now
     /// and then, and returns.
     pub fn is_cancelled(&self) -> bool {
-        self.0.is_cancelled()
+        let cancelled = self.machine.is_cancelled();
+        if cancelled {
+            self.noticed.store(true, Ordering::Relaxed);
+        }
+        cancelled
+    }
+
+    /// Whether the service noticed that its call was cancelled; forgets it. Asking the machine at the
+    /// end of every call would cost a system call.
+    pub(crate) fn take_noticed(&self) -> bool {
+        self.noticed.swap(false, Ordering::Relaxed)
     }
 
     /// A key of this service on this machine, and of nobody else: the same for the same label.
@@ -167,12 +186,12 @@ impl Platform {
     ///
     /// [`StorageError::Unavailable`] where the machine has no such key.
     pub fn derive(&self, label: &[u8], key: &mut [u8; 32]) -> Result<(), StorageError> {
-        self.0.derive(label, key)
+        self.machine.derive(label, key)
     }
 
     /// Storage that nobody but this service reads or writes.
     pub fn sealed(&self) -> Sealed<NoFreshness> {
-        Sealed { machine: Arc::clone(&self.0), freshness: PhantomData }
+        Sealed { machine: Arc::clone(&self.machine), freshness: PhantomData }
     }
 
     /// Evidence about this service, bound to `nonce`, for a verifier.
@@ -181,13 +200,13 @@ impl Platform {
     ///
     /// [`EvidenceError`].
     pub fn evidence(&self, nonce: &[u8; NONCE_LEN]) -> Result<Vec<u8>, EvidenceError> {
-        self.0.evidence(nonce)
+        self.machine.evidence(nonce)
     }
 
     /// A line for whoever looks after the machine. The host sees it; `strongroom::log!` leaves it
     /// out of release builds.
     pub fn log(&self, line: Arguments<'_>) {
-        self.0.log(line);
+        self.machine.log(line);
     }
 }
 

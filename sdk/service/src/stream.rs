@@ -98,13 +98,18 @@ impl Streams {
         if goes_on != Ok(true) {
             *slot = None;
         }
-        goes_on.map(|_| ()).map_err(|_| too_large(scratch))
+        goes_on.map(|_| ()).map_err(|_| too_large(scratch.len()))
     }
 
     /// Ends a stream; writes `Result<O, E>`.
-    pub(crate) fn finish(&mut self, number: u32, answer: &mut Encoder<'_>) -> Result<(), Refusal> {
+    pub(crate) fn finish(
+        &mut self,
+        number: u32,
+        limit: usize,
+        answer: &mut Encoder<'_>,
+    ) -> Result<(), Refusal> {
         let (_, stream) = self.slot(number).and_then(Option::take).ok_or(Refusal::NoStream)?;
-        stream.finish(answer).map_err(|_| Refusal::AnswerTooLarge(0))
+        stream.finish(answer).map_err(|_| too_large(limit))
     }
 
     /// Forgets a stream.
@@ -117,8 +122,8 @@ impl Streams {
     }
 }
 
-fn too_large(room: &[u8]) -> Refusal {
-    Refusal::AnswerTooLarge(u32::try_from(room.len()).unwrap_or(u32::MAX))
+fn too_large(limit: usize) -> Refusal {
+    Refusal::AnswerTooLarge(u32::try_from(limit).unwrap_or(u32::MAX))
 }
 
 /// A stream without its types.

@@ -37,3 +37,29 @@
 
 pub use strongroom_macros::service;
 pub use strongroom_service::*;
+
+#[cfg(target_os = "none")]
+#[doc(hidden)]
+pub use strongroom_service_optee as optee;
+
+/// Makes a program of a service: `serve!(MySigner, SignerInterface)`, in a crate of its own that is
+/// `no_std` and `no_main` for OP-TEE, whose build script is `optee_utee_build`'s. There it gives the
+/// entry points of a trusted application.
+#[cfg(target_os = "none")]
+#[macro_export]
+macro_rules! serve {
+    ($service:ty, $interface:ty) => {
+        $crate::optee::entry_points!($service, $interface);
+    };
+}
+
+/// Writes a line for whoever looks after the machine, who is not trusted: `log!(platform, "text
+/// {number}")`. Release builds leave it out, text and all.
+#[macro_export]
+macro_rules! log {
+    ($platform:expr, $($words:tt)*) => {
+        if cfg!(debug_assertions) {
+            $platform.log(format_args!($($words)*));
+        }
+    };
+}

@@ -17,6 +17,7 @@ mod parts;
 mod programs;
 mod rootfs;
 mod run;
+pub(crate) mod service;
 mod xtest;
 
 use std::process::ExitCode;

@@ -28,7 +28,7 @@ pub(crate) use oracle::check_oracle;
 use crate::{
     attested,
     build::Built,
-    optee::{Made, enclave::library_os_cargo, normal_world_cargo},
+    optee::{Made, enclave::library_os_cargo, normal_world_cargo, service},
     process,
     setup::{self, Wants},
     syscalls, tidy,
@@ -57,8 +57,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) mutants: bool,
     /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, services,
-    /// optee, optee-run, which is a part of it, snpguest, kvm) or a part of the name of a case or test
-    /// program
+    /// optee, optee-run, which is a part of it, sdk, snpguest, kvm) or a part of the name of a case or
+    /// test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
 }
@@ -77,14 +77,17 @@ const STEPS: &[&str] = &[
     "snpguest",
     "optee",
     "optee-run",
+    "sdk",
     "kvm",
 ];
 
 /// Packages that only run in OP-TEE's normal world, or differently there.
 const NORMAL_WORLD: &[&str] = &[
     "strongroom",
+    "strongroom-connect",
     "strongroom-optee-qemu",
     "strongroom-optee-run",
+    "strongroom-signer-client",
     "strongroom-tee",
     "strongroom-xtest",
 ];
@@ -153,6 +156,13 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
         optee::run_all(workspace, options.full, &tally);
     } else if options.wants_step("optee-run") {
         optee::run_launched(workspace, &tally);
+    }
+    if options.wants_step("sdk") {
+        tally.check("sdk/signer-as-trusted-application", || {
+            let printed = service::signer(workspace, &Made::best(workspace)?)?;
+            print!("{printed}");
+            Ok(())
+        });
     }
     Ok(tally.finish())
 }
@@ -238,7 +248,9 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
     step("clippy", "clippy (trusted application)", &|| {
         let made = Made::best(workspace)?;
         let mut command = library_os_cargo(workspace, &made, "clippy")?;
-        command.args(["--release", "--package", "strongroom-optee", "--", "-D", "warnings"]);
+        command.args(["--release", "--package", "strongroom-optee"]);
+        command.args(["--package", "strongroom-service-optee", "--package", "strongroom-signer"]);
+        command.args(["--bins", "--lib", "--", "-D", "warnings"]);
         quiet(&mut command)
     });
     step("clippy", "check enclave-core for aarch64", &|| {

@@ -64,9 +64,10 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("host/tee", &[]),
+    ("host/connect", &["host/tee", "sdk/service"]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
-    ("examples", &["examples", "host/client", "sdk"]),
+    ("examples", &["examples", "host/client", "host/connect", "host/tee", "sdk"]),
     ("xtest", &["attestation/", "enclave-core/", "host/", "sdk", "ta/", "xtest"]),
     ("xtask", &["enclave-core/abi", "enclave-core/kernel", "host/optee-qemu"]),
 ];

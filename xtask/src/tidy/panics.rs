@@ -16,6 +16,7 @@ const FOLDERS: &[&str] = &[
     "enclave-core/kernel/src/",
     "enclave-core/south/src/",
     "enclave-core/wire/src/",
+    "sdk/optee/src/",
     "sdk/service/src/",
     "sdk/strongroom/src/",
     "ta/optee/image/src/",

@@ -168,7 +168,7 @@ pub(crate) fn library_os_cargo(
 }
 
 /// The two configurations have dev kits of their own, and cargo does not notice another one.
-fn target(workspace: &Workspace, made: &Made) -> PathBuf {
+pub(crate) fn target(workspace: &Workspace, made: &Made) -> PathBuf {
     workspace.target.join(format!("optee-{}", made.configuration.name()))
 }
 

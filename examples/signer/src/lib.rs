@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+//! Keeps an Ed25519 key that nobody can take out, and signs with it: at most [`RATE`] times a
+//! minute, and every signature leaves an entry in a log.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+use ed25519_dalek::{Signer as _, SigningKey};
+use serde::{Deserialize, Serialize};
+use strongroom::{Caller, OpenError, Platform, Service, platform::StorageError};
+use zeroize::Zeroizing;
+
+/// The trusted application's name.
+pub const UUID: &str = "5f0c1a3e-8d4b-4c56-9b1f-2a7e6d0c9f31";
+/// Signatures of a session within [`WINDOW`].
+pub const RATE: usize = 5;
+/// A minute.
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// Entries that the log keeps; older ones are forgotten.
+pub const LOG_MAX: usize = 32;
+
+const KEY: &str = "key";
+const LOG: &str = "log";
+/// Bytes of an entry in the log: a digest.
+const ENTRY: usize = 32;
+
+/// Why nothing was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SignError {
+    /// So many signatures in so short a time: wait so many milliseconds.
+    TooOften(u32),
+    /// The log cannot be written, and nothing is signed without it.
+    Log(StorageError),
+}
+
+impl core::fmt::Display for SignError {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooOften(millis) => write!(formatter, "too often: wait {millis} ms"),
+            Self::Log(error) => write!(formatter, "the log cannot be written: {error}"),
+        }
+    }
+}
+
+/// Signs with a key that stays inside.
+#[strongroom::service]
+pub trait Signer {
+    /// Does nothing: what a call costs.
+    fn nothing(&self);
+    /// The public key.
+    fn public_key(&self) -> [u8; 32];
+    /// Signs a digest: the two halves of the signature.
+    fn sign(&mut self, digest: [u8; 32]) -> Result<([u8; 32], [u8; 32]), SignError>;
+    /// Digests that were signed, by all sessions, the latest last.
+    fn log(&self) -> Result<Vec<[u8; 32]>, SignError>;
+    /// Names of what lies in sealed storage.
+    fn stored(&self) -> Result<Vec<String>, SignError>;
+    /// Panics, to see what becomes of a client. A signer for more than tests has no such method.
+    fn panic_on_purpose(&mut self);
+    /// Waits until its client cancels the call, a minute at most; the same.
+    fn wait(&self);
+}
+
+/// The service.
+pub struct KeyKeeper {
+    platform: Platform,
+    key: SigningKey,
+    /// When this session signed, of late.
+    signed: [Option<Duration>; RATE],
+}
+
+impl core::fmt::Debug for KeyKeeper {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str("KeyKeeper")
+    }
+}
+
+impl Service for KeyKeeper {
+    fn open(platform: &Platform, _caller: &Caller) -> Result<Self, OpenError> {
+        let key = key(platform).map_err(|_| OpenError::Storage)?;
+        Ok(Self { platform: platform.clone(), key, signed: [None; RATE] })
+    }
+}
+
+/// The key, made by the first session ever. A key that is damaged is not replaced by another.
+fn key(platform: &Platform) -> Result<SigningKey, StorageError> {
+    let sealed = platform.sealed();
+    match sealed.get(KEY) {
+        Ok(seed) => {
+            let seed = Zeroizing::new(seed);
+            let seed = seed.as_slice().try_into().map_err(|_| StorageError::Damaged)?;
+            Ok(SigningKey::from_bytes(seed))
+        }
+        Err(StorageError::Absent) => {
+            let seed = Zeroizing::new(platform.random::<32>());
+            sealed.put(KEY, seed.as_slice())?;
+            Ok(SigningKey::from_bytes(&seed))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl KeyKeeper {
+    /// Takes a place among the signatures of this minute.
+    fn take_turn(&mut self) -> Result<(), SignError> {
+        let now = self.platform.monotonic();
+        let ends = |at: Duration| at.saturating_add(WINDOW);
+        let is_free = |slot: &&mut Option<Duration>| slot.is_none_or(|at| ends(at) <= now);
+        if let Some(slot) = self.signed.iter_mut().find(is_free) {
+            *slot = Some(now);
+            return Ok(());
+        }
+        let next = self.signed.iter().flatten().min().copied().unwrap_or(now);
+        let wait = ends(next).saturating_sub(now).as_millis();
+        Err(SignError::TooOften(u32::try_from(wait).unwrap_or(u32::MAX)))
+    }
+
+    fn entries(&self) -> Result<Vec<u8>, SignError> {
+        match self.platform.sealed().get(LOG) {
+            Ok(entries) => Ok(entries),
+            Err(StorageError::Absent) => Ok(Vec::new()),
+            Err(error) => Err(SignError::Log(error)),
+        }
+    }
+}
+
+impl Signer for KeyKeeper {
+    fn nothing(&self) {}
+
+    fn public_key(&self) -> [u8; 32] {
+        self.key.verifying_key().to_bytes()
+    }
+
+    fn sign(&mut self, digest: [u8; 32]) -> Result<([u8; 32], [u8; 32]), SignError> {
+        self.take_turn()?;
+        let mut entries = self.entries()?;
+        entries.extend(digest);
+        let most = LOG_MAX.saturating_mul(ENTRY);
+        let old = entries.len().saturating_sub(most);
+        entries.drain(..old);
+        self.platform.sealed().put(LOG, &entries).map_err(SignError::Log)?;
+        let signature = self.key.sign(&digest);
+        Ok((*signature.r_bytes(), *signature.s_bytes()))
+    }
+
+    fn log(&self) -> Result<Vec<[u8; 32]>, SignError> {
+        Ok(self.entries()?.as_chunks::<ENTRY>().0.to_vec())
+    }
+
+    fn stored(&self) -> Result<Vec<String>, SignError> {
+        self.platform.sealed().list().map_err(SignError::Log)
+    }
+
+    fn panic_on_purpose(&mut self) {
+        strongroom::log!(self.platform, "this session ends on purpose");
+        panic!("on purpose");
+    }
+
+    fn wait(&self) {
+        let begun = self.platform.monotonic();
+        while !self.platform.is_cancelled()
+            && self.platform.monotonic().saturating_sub(begun) < WINDOW
+        {
+            core::hint::spin_loop();
+        }
+    }
+}
