@@ -9,6 +9,7 @@
 #include "fault.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -258,7 +259,8 @@ CASE(hundreds_of_threads_live_and_die)
     pthread_attr_t attributes;
     EXPECT_OK(pipe(fds));
     EXPECT_EQ(pthread_attr_init(&attributes), 0);
-    EXPECT_EQ(pthread_attr_setstacksize(&attributes, 32 * 1024), 0);
+    size_t size = 32 * 1024 < PTHREAD_STACK_MIN ? PTHREAD_STACK_MIN : 32 * 1024;
+    EXPECT_EQ(pthread_attr_setstacksize(&attributes, size), 0);
     for (; count < THREADS; count++) {
         int error = pthread_create(&threads[count], &attributes, wait_at_pipe, &fds[0]);
         if (error) {

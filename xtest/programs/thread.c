@@ -5,6 +5,7 @@
 
 #include "check.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -45,7 +46,8 @@ CASE(hundred_threads_run_at_once)
     pthread_t threads[THREADS];
     pthread_attr_t attributes;
     EXPECT_EQ(pthread_attr_init(&attributes), 0);
-    EXPECT_EQ(pthread_attr_setstacksize(&attributes, 64 * 1024), 0);
+    size_t size = 64 * 1024 < PTHREAD_STACK_MIN ? PTHREAD_STACK_MIN : 64 * 1024;
+    EXPECT_EQ(pthread_attr_setstacksize(&attributes, size), 0);
     for (uintptr_t i = 0; i < THREADS; i++) {
         EXPECT_EQ(pthread_create(&threads[i], &attributes, return_argument, (void *)i), 0);
     }

@@ -291,3 +291,18 @@ fn a_program_makes_room_for_the_one_that_replaces_it() {
     );
     assert_eq!(report.ending, Ending::Exit(9), "{report:?}");
 }
+
+#[test]
+fn the_limit_of_the_stack_is_what_it_has() {
+    passes(|guest| {
+        const STACK: usize = 3;
+        let limit = guest.room(16);
+        guest.try_call(Sysno::Prlimit64, [0, STACK, 0, limit]).unwrap();
+        let size = guest.load_u64(limit) as usize;
+        let top = guest.stack_pointer() & !(PAGE - 1);
+        // Its lowest page is there, and what is below is not its own.
+        guest.store(top + 2 * PAGE - size, b"deep");
+        assert_eq!(size, 1 << 20);
+        0
+    });
+}

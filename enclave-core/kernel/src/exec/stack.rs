@@ -15,7 +15,7 @@ use strongroom_south::PAGE_SIZE;
 /// Mapped at first; it grows from there, where the machine has demand paging.
 const INITIAL: usize = 33 * PAGE_SIZE;
 /// Where it cannot grow.
-const FLAT: usize = 1 << 20;
+pub(super) const FLAT: usize = 1 << 20;
 
 const AT_PHDR: u64 = 3;
 const AT_PHENT: u64 = 4;

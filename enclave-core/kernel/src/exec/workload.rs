@@ -2,6 +2,7 @@
 //! The first process: the workload of the manifest.
 
 use crate::attach::{self, Unattended};
+use crate::exec::stack::FLAT;
 use crate::exec::{Arguments, commit, prepare};
 use crate::fs::{self, Follow, FsContext, Place, walk};
 use crate::kernel::Kernel;
@@ -9,7 +10,8 @@ use crate::memory::Memory;
 use crate::outcome::{Stop, SysResult};
 use crate::signal::{Handlers, SignalSet, ThreadSignals};
 use crate::task::{
-    Call, Credentials, ExitStatus, Inherited, Limits, Process, Progress, Thread, exit, run,
+    Call, Credentials, ExitStatus, Inherited, Limit, Limits, Process, Progress, Thread, UNLIMITED,
+    exit, run,
 };
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -44,6 +46,16 @@ pub(crate) fn start_workload(kernel: &'static Kernel, terminal: [bool; 3], size:
     kernel.scheduler.spawn(thread.key, Box::pin(launch(thread, memory, context)));
 }
 
+/// The limits to start with. Where memory is given at once and no stack grows, programs are told how
+/// large theirs is: threads are made with as much.
+fn limits(memory: &Memory) -> Limits {
+    let mut limits = Limits::default();
+    if !memory.is_paged() {
+        limits.set(Limits::STACK, Limit { soft: FLAT as u64, hard: UNLIMITED });
+    }
+    limits
+}
+
 /// A thread, its memory, and the processor state that will run it.
 type FirstThread = (Arc<Thread>, Arc<Memory>, Box<dyn Context>);
 
@@ -60,7 +72,7 @@ fn first_thread(
         fs: Arc::new(FsContext::new(root)),
         handlers: Handlers::new(),
         credentials: Credentials::default(),
-        limits: Limits::default(),
+        limits: limits(&memory),
         exit_signal: 0,
     };
     let pid = kernel.processes.allocate()?;
