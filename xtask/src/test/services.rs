@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -52,7 +52,7 @@ struct Called<'a> {
 }
 
 impl<'a> Called<'a> {
-    fn start(built: &'a Built, root: &PathBuf) -> Result<Self> {
+    fn start(built: &'a Built, root: &Path) -> Result<Self> {
         let desk = Desk::new(built)?;
         let key = key(&desk, "client.key")?;
         let manifest = format!(
@@ -127,7 +127,7 @@ impl<'a> Called<'a> {
 }
 
 /// The example, as its README has it.
-fn attested_redis(built: &Built, root: &PathBuf) -> Result<()> {
+fn attested_redis(built: &Built, root: &Path) -> Result<()> {
     let desk = Desk::new(built)?;
     let owner = key(&desk, "owner.key")?;
     make_certificate(&desk, root)?;
@@ -157,7 +157,7 @@ fn attested_redis(built: &Built, root: &PathBuf) -> Result<()> {
 }
 
 /// redis' own client, which believes the certificate and nothing else.
-fn client(desk: &Desk<'_>, root: &PathBuf, port: &str) -> Result<Finished> {
+fn client(desk: &Desk<'_>, root: &Path, port: &str) -> Result<Finished> {
     let mut run = desk.strongroom(&["run", "--accel", "tcg", "--root"]);
     run.arg(root).arg("--grant").arg(format!("connect:127.0.0.1:{port}"));
     run.arg("--grant").arg(format!("dir:{}=/tls", desk.path("tls").display()));
@@ -167,7 +167,7 @@ fn client(desk: &Desk<'_>, root: &PathBuf, port: &str) -> Result<Finished> {
 }
 
 /// A key and a certificate for it, in the folder `tls`.
-fn make_certificate(desk: &Desk<'_>, root: &PathBuf) -> Result<()> {
+fn make_certificate(desk: &Desk<'_>, root: &Path) -> Result<()> {
     let folder = desk.path("tls");
     fs::create_dir(&folder)?;
     let mut run = desk.strongroom(&["run", "--accel", "tcg", "--root"]);
