@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
-//! The signer as an OP-TEE trusted application.
+//! The signer as an OP-TEE trusted application, or as a Linux program in an SNP guest.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", feature = "linux"))]
 use strongroom_signer::{KeyKeeper, SignerInterface};
-#[cfg(target_os = "none")]
+#[cfg(any(target_os = "none", feature = "linux"))]
 strongroom::serve!(KeyKeeper, SignerInterface);
 
-#[cfg(not(target_os = "none"))]
+#[cfg(not(any(target_os = "none", feature = "linux")))]
 fn main() -> std::process::ExitCode {
-    eprintln!("this is a trusted application: build it for aarch64-unknown-none-softfloat");
+    eprintln!(
+        "build it for aarch64-unknown-none-softfloat, or with the feature linux, and run it in an enclave"
+    );
     std::process::ExitCode::FAILURE
 }

@@ -4,14 +4,25 @@
 //! | URL | way |
 //! |:--|:--|
 //! | `optee:UUID` | a trusted application on this device, over `libteec` |
+//! | `unix:PATH`, `unix:@NAME` | a UNIX socket: how programs in an enclave reach the service beside them |
+//! | `snp+unix:PATH?policy=FILE` | an SNP guest whose launcher listens there |
+//! | `snp+tcp://HOST:PORT?policy=FILE` | the same, over a network |
 //!
-//! Nothing of `optee:` is attested: whoever opens it trusts this device's normal world to lead to
-//! its secure world, as with any trusted application.
+//! What begins with `snp+` is attested: evidence is verified before anything is said, and a policy has
+//! to be named. `&key=FILE` is the client's key (`strongroom keygen`), for services that name their
+//! clients; `&insecure-accept-simulated=true` takes simulations too. Nothing of `optee:` is attested:
+//! whoever opens it trusts this device's normal world to lead to its secure world, as with any trusted
+//! application. Nothing of `unix:` is attested either.
 #![forbid(unsafe_code)]
 
+mod attested;
+#[cfg_attr(not(target_arch = "aarch64"), path = "absent.rs")]
 mod optee;
+mod stream;
 
+pub use attested::Attested;
 pub use optee::Optee;
+pub use stream::Stream;
 
 use strongroom_service::{
     Connect, ConnectError, Outgoing, Transport, TransportError, client::Opening,
@@ -22,6 +33,10 @@ use strongroom_service::{
 pub enum Way {
     /// `optee:UUID`.
     Optee(strongroom_tee::Uuid),
+    /// `unix:PATH`.
+    Unix(String),
+    /// `snp+…`.
+    Attested(Attested),
 }
 
 /// The way that `url` names.
@@ -30,12 +45,17 @@ pub enum Way {
 ///
 /// [`TransportError::Address`].
 pub fn to(url: &str) -> Result<Way, TransportError> {
-    let (scheme, rest) = url.split_once(':').ok_or(TransportError::Address("write optee:UUID"))?;
+    const KNOWN: &str = "write optee:UUID, unix:PATH, snp+unix:PATH or snp+tcp://HOST:PORT";
+    if let Some(rest) = url.strip_prefix("snp+") {
+        return Attested::parse(rest).map(Way::Attested);
+    }
+    let (scheme, rest) = url.split_once(':').ok_or(TransportError::Address(KNOWN))?;
     match scheme {
+        "unix" if !rest.is_empty() => Ok(Way::Unix(rest.to_owned())),
         "optee" => strongroom_tee::Uuid::parse_str(rest)
             .map(Way::Optee)
             .map_err(|_| TransportError::Address("after optee: comes a UUID")),
-        _ => Err(TransportError::Address("only optee: is known")),
+        _ => Err(TransportError::Address(KNOWN)),
     }
 }
 
@@ -44,6 +64,8 @@ pub fn to(url: &str) -> Result<Way, TransportError> {
 pub enum Session {
     /// With a trusted application.
     Optee(Optee),
+    /// Over a stream.
+    Stream(Stream),
 }
 
 impl Connect for Way {
@@ -52,6 +74,10 @@ impl Connect for Way {
     fn connect(self, opening: &Opening) -> Result<Session, ConnectError> {
         match self {
             Self::Optee(application) => Optee::open(application, opening).map(Session::Optee),
+            Self::Unix(path) => Stream::unix(&path, opening).map(Session::Stream),
+            Self::Attested(enclave) => {
+                Stream::attested(enclave.connect()?, opening).map(Session::Stream)
+            }
         }
     }
 }
@@ -60,6 +86,7 @@ impl Transport for Session {
     fn call(&mut self, call: Outgoing<'_>) -> Result<usize, TransportError> {
         match self {
             Self::Optee(optee) => optee.call(call),
+            Self::Stream(stream) => stream.call(call),
         }
     }
 }
@@ -72,7 +99,9 @@ mod tests {
     fn only_whole_addresses_are_ways() {
         let uuid = "5f0c1a3e-8d4b-4c56-9b1f-2a7e6d0c9f31";
         assert!(matches!(to(&format!("optee:{uuid}")), Ok(Way::Optee(_))));
-        for wrong in ["", "optee", "optee:", "optee:5f0c", "snp:x", uuid] {
+        assert_eq!(to("unix:@strongroom/service"), Ok(Way::Unix("@strongroom/service".to_owned())));
+        assert!(matches!(to("snp+unix:/run/x?policy=p"), Ok(Way::Attested(_))));
+        for wrong in ["", "optee", "optee:", "optee:5f0c", "unix:", "snp:x", "snp+unix:/x", uuid] {
             assert!(matches!(to(wrong), Err(TransportError::Address(_))), "{wrong}");
         }
     }

@@ -130,6 +130,8 @@ pub enum ConnectError {
     Refused(OpenError),
     /// The way to it failed.
     Transport(TransportError),
+    /// The enclave was not believed, or does not want this client: in the verifier's words.
+    Attestation(Box<str>),
 }
 
 /// Two interfaces that are not the same.
@@ -157,6 +159,7 @@ impl Display for ConnectError {
             ),
             Self::Refused(error) => write!(formatter, "the service refuses a session: {error}"),
             Self::Transport(error) => error.fmt(formatter),
+            Self::Attestation(why) => formatter.write_str(why),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`wire`]: how arguments and results become bytes;
 //! - [`dispatch`]: the enclave's side of a session;
 //! - [`client`]: the client's side of a session, over any [`client::Transport`];
+//! - [`frame`]: sessions over a stream of bytes;
 //! - [`platform`]: what a service gets from its machine;
 //! - [`stream`]: data larger than a call.
 //!
@@ -18,6 +19,7 @@ extern crate alloc;
 pub mod client;
 pub mod dispatch;
 pub mod error;
+pub mod frame;
 pub mod interface;
 pub mod platform;
 pub mod stream;

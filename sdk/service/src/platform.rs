@@ -31,6 +31,11 @@ pub enum Caller {
     },
     /// A program in the same enclave.
     Beside,
+    /// A client of an attested session, which has verified this enclave.
+    Attested {
+        /// Its X25519 public key, of which it has proven to have the secret half.
+        key: [u8; 32],
+    },
 }
 
 /// Why sealed storage did not do it.

@@ -42,6 +42,10 @@ pub use strongroom_service::*;
 #[doc(hidden)]
 pub use strongroom_service_optee as optee;
 
+#[cfg(feature = "linux")]
+#[doc(hidden)]
+pub use strongroom_service_linux as linux;
+
 /// Makes a program of a service: `serve!(MySigner, SignerInterface)`, in a crate of its own that is
 /// `no_std` and `no_main` for OP-TEE, whose build script is `optee_utee_build`'s. There it gives the
 /// entry points of a trusted application.
@@ -50,6 +54,18 @@ pub use strongroom_service_optee as optee;
 macro_rules! serve {
     ($service:ty, $interface:ty) => {
         $crate::optee::entry_points!($service, $interface);
+    };
+}
+
+/// Makes a program of a service: `serve!(MySigner, SignerInterface)`. It gives `main`: the service
+/// listens, and ends with the enclave.
+#[cfg(feature = "linux")]
+#[macro_export]
+macro_rules! serve {
+    ($service:ty, $interface:ty) => {
+        fn main() -> std::process::ExitCode {
+            $crate::linux::serve::<$service, $interface>()
+        }
     };
 }
 

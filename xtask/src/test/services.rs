@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! Services of enclaves: an unmodified redis takes calls over attested sessions, and another speaks
-//! TLS with a key that its owner brings along.
+//! TLS with a key that its owner brings along; the signer is called by its URL.
 
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -20,9 +20,12 @@ use crate::{
     build::Built,
     process::{self, Finished, Running},
     root::{Root, Set},
+    toolchain::cargo,
     workspace::Workspace,
 };
 
+/// What the launcher runs on, and programs in an SNP guest too.
+const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The privilege level of sessions' evidence.
 const LEVEL: u8 = 3;
 const EXAMPLE: &str = include_str!("../../../examples/attested-redis/strongroom.toml");
@@ -39,6 +42,9 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
     };
     tally.check("an unmodified server takes calls over attested sessions", || {
         Called::start(built, &root)?.check()
+    });
+    tally.check("the signer as a program in an SNP guest, called by URL", || {
+        Signer::make(workspace, built)?.check()
     });
     tally.check("attested-redis: a TLS key goes to the measured server", || {
         attested_redis(built, &root)
@@ -122,6 +128,88 @@ impl<'a> Called<'a> {
             let answer = answer?;
             ensure!(answer == ANSWERED, "{}", String::from_utf8_lossy(&answer));
         }
+        Ok(())
+    }
+}
+
+/// The signer as a program in a guest, with sealed storage in a folder of the host.
+struct Signer<'a> {
+    desk: Desk<'a>,
+    client: PathBuf,
+}
+
+impl<'a> Signer<'a> {
+    fn make(workspace: &Workspace, built: &'a Built) -> Result<Self> {
+        let program = workspace.target.join(HOST_TARGET).join("service/strongroom-signer-ta");
+        let mut build = cargo(workspace);
+        build.args(["build", "--profile", "service", "--package", "strongroom-signer"]);
+        build.args(["--features", "linux", "--bin", "strongroom-signer-ta"]);
+        // Static: the root has nothing else. For a named target, so that build scripts are as ever.
+        build.args(["--target", HOST_TARGET]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        process::run_quietly(&mut build)?;
+        let mut build = cargo(workspace);
+        build.args(["build", "--profile", "tool", "--package", "strongroom-signer-client"]);
+        process::run_quietly(&mut build)?;
+        let files = [(program, PathBuf::from("/signer"))];
+        let root = Root::of_set(workspace, Set::Small)?.with_files(workspace, "signer", &files)?;
+        let root = root.image(workspace)?;
+        let desk = Desk::new(built)?;
+        fs::create_dir(desk.path("sealed"))?;
+        for (name, hostname) in [("signer", "first"), ("upgraded", "second")] {
+            let manifest = format!(
+                "[workload]\nprogram = '/signer'\nhostname = '{hostname}'\n\
+                 [image]\nroot = '{}'\n[service]\nany-client = true\n\
+                 [[grant.directory]]\nuntrusted-plaintext-directory = '{}'\nmount = '/sealed'\n\
+                 writable = true\n[resources]\nmemory = '64M'\n",
+                root.display(),
+                desk.path("sealed").display()
+            );
+            desk.pack(name, built.payload(), &manifest)?;
+            let policy = policy(&desk.measured(name)?, LEVEL);
+            fs::write(desk.path(&format!("{name}-policy.toml")), policy)?;
+        }
+        let client = workspace.target.join("tool/strongroom-signer-client");
+        Ok(Self { desk, client })
+    }
+
+    /// Runs a package and has the client call it; what that says.
+    fn call(&self, name: &str, policy: &str) -> Result<Finished> {
+        let attach = self.desk.path(&format!("{name}-attach"));
+        let mut run = self.desk.run(name);
+        run.arg("--attach").arg(format!("unix:{}", attach.display()));
+        run.arg("--grant").arg(format!("dir:{}=/sealed:rw", self.desk.path("sealed").display()));
+        let enclave = Running::start(run.stdin(Stdio::null()).stdout(Stdio::null()))?;
+        wait_for(|| attach.exists().then_some(()))?;
+        let policy = self.desk.path(&format!("{policy}-policy.toml"));
+        let mut client = Command::new(&self.client);
+        client.arg(format!(
+            "snp+unix:{}?policy={}&insecure-accept-simulated=true",
+            attach.display(),
+            policy.display()
+        ));
+        let finished = process::capture(&mut client, b"", LIMIT)?;
+        drop(enclave);
+        // It was killed, and has left its socket.
+        fs::remove_file(&attach)?;
+        Ok(finished)
+    }
+
+    fn check(&self) -> Result<()> {
+        for kept in ["5 in the log", "10 in the log"] {
+            let called = self.call("signer", "signer")?;
+            ensure!(called.status == 0 && text(&called).contains(kept), "{}", text(&called));
+        }
+        let refused = self.call("signer", "upgraded")?;
+        ensure!(refused.status == 1, "{}", text(&refused));
+        ensure!(text(&refused).contains("snp.measurements"), "{}", text(&refused));
+        // Another measurement has another key: it finds what is sealed, and cannot open it.
+        let upgraded = self.call("upgraded", "upgraded")?;
+        ensure!(upgraded.status == 1, "{}", text(&upgraded));
+        ensure!(
+            text(&upgraded).contains("sealed storage is missing or damaged"),
+            "{}",
+            text(&upgraded)
+        );
         Ok(())
     }
 }

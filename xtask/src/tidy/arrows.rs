@@ -64,7 +64,7 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("host/tee", &[]),
-    ("host/connect", &["host/tee", "sdk/service"]),
+    ("host/connect", &["attestation/session", "host/client", "host/tee", "sdk/service"]),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
     ("examples", &["examples", "host/client", "host/connect", "host/tee", "sdk"]),

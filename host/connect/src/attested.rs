@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+//! The way to a service in an SNP guest: `snp+unix:PATH?policy=FILE` and `snp+tcp://HOST:PORT?policy=FILE`.
+
+use std::fs;
+use std::path::PathBuf;
+use strongroom_client::attest::{
+    Attachment, Brings, ChainCache, EndorsementFiles, ServiceConnection, Verdict,
+};
+use strongroom_client::session::AttachAddress;
+use strongroom_service::{ConnectError, TransportError};
+use strongroom_session::SecretKey;
+
+/// Where an enclave is, and what it takes to believe in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attested {
+    address: AttachAddress,
+    policy: PathBuf,
+    key: Option<PathBuf>,
+    insecure_accept_simulated: bool,
+}
+
+const NO_POLICY: &str = "say what is asked of the evidence: ?policy=FILE";
+
+impl Attested {
+    /// Of the text behind `snp+`, which is `unix:PATH` or `tcp://HOST:PORT` and a query.
+    pub(crate) fn parse(text: &str) -> Result<Self, TransportError> {
+        let (address, query) = text.split_once('?').ok_or(TransportError::Address(NO_POLICY))?;
+        let address = address.replacen("tcp://", "tcp:", 1).parse();
+        let address = address
+            .map_err(|_| TransportError::Address("write snp+unix:PATH or snp+tcp://HOST:PORT"))?;
+        let (mut policy, mut key, mut simulated) = (None, None, false);
+        for pair in query.split('&') {
+            match pair.split_once('=') {
+                Some(("policy", file)) if !file.is_empty() => policy = Some(file.into()),
+                Some(("key", file)) if !file.is_empty() => key = Some(file.into()),
+                Some(("insecure-accept-simulated", "true")) => simulated = true,
+                Some(_) | None => {
+                    return Err(TransportError::Address(
+                        "a query has policy=FILE, key=FILE and insecure-accept-simulated=true",
+                    ));
+                }
+            }
+        }
+        let policy = policy.ok_or(TransportError::Address(NO_POLICY))?;
+        Ok(Self { address, policy, key, insecure_accept_simulated: simulated })
+    }
+
+    /// Connects, and verifies: nothing is said to an enclave that was not.
+    pub(crate) fn connect(&self) -> Result<ServiceConnection, ConnectError> {
+        let attachment = Attachment {
+            policy: self.policy.clone(),
+            insecure_accept_simulated: self.insecure_accept_simulated,
+            endorsements: EndorsementFiles {
+                cache: ChainCache::of_user().ok(),
+                ..EndorsementFiles::default()
+            },
+            key: self.key()?,
+            brings: Brings::default(),
+        };
+        attachment.connect(&self.address).map_err(|verdict| match verdict {
+            Verdict::Refused { reason } => ConnectError::Attestation(reason.message.into()),
+            Verdict::Undecided { message, hint: Some(hint) } => {
+                ConnectError::Attestation(format!("{message} ({hint})").into())
+            }
+            Verdict::Undecided { message, hint: None } => ConnectError::Attestation(message.into()),
+            Verdict::Accepted { .. } => TransportError::Protocol.into(),
+        })
+    }
+
+    fn key(&self) -> Result<Option<SecretKey>, ConnectError> {
+        let Some(path) = &self.key else { return Ok(None) };
+        let bad = |why: &dyn std::fmt::Display| {
+            ConnectError::Attestation(format!("{}: {why}", path.display()).into())
+        };
+        let text = fs::read_to_string(path).map_err(|error| bad(&error))?;
+        text.parse().map(Some).map_err(|error: strongroom_session::BadKey| bad(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_has_to_be_named() {
+        for (text, wanted) in [
+            ("unix:/run/x", NO_POLICY),
+            ("unix:/run/x?key=k", NO_POLICY),
+            ("unix:/run/x?policy=", "a query has"),
+            ("unix:/run/x?policy=p&insecure-accept-simulated=yes", "a query has"),
+            ("tcp://host?policy=p", "write snp+unix"),
+            ("udp:host:1?policy=p", "write snp+unix"),
+        ] {
+            let Err(TransportError::Address(said)) = Attested::parse(text) else {
+                panic!("{text} is taken")
+            };
+            assert!(said.starts_with(wanted), "{text}: {said}");
+        }
+        let whole = Attested::parse("tcp://host:7000?policy=p.toml&key=k").unwrap();
+        assert_eq!(whole.address, "tcp:host:7000".parse().unwrap());
+        assert_eq!(whole.policy, PathBuf::from("p.toml"));
+        assert_eq!(whole.key, Some(PathBuf::from("k")));
+        assert!(!whole.insecure_accept_simulated);
+    }
+}

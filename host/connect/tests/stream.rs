@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+//! Sessions over a UNIX socket, with the service's side as it is in an enclave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::panic,
+    reason = "a test that meets the unexpected is to fail"
+)]
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use strongroom::{
+    CallError, Caller, Connect, ConnectError, OpenError, Platform, Refusal, Service,
+    TransportError, client::Opening, frame, wire,
+};
+use strongroom_connect::{Session, Way};
+
+/// What a test asks for.
+#[strongroom::service(version = 2)]
+pub trait Probe {
+    /// Counts.
+    fn count(&mut self) -> u32;
+    /// Panics.
+    fn panics(&mut self);
+    /// Waits until the client has left.
+    fn waits(&self);
+    /// As much as is asked for.
+    #[limit(answer = 64)]
+    fn fill(&self, length: u8) -> Vec<u8>;
+}
+
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+struct MyProbe(Platform, u32);
+
+impl Service for MyProbe {
+    fn open(platform: &Platform, caller: &Caller) -> Result<Self, OpenError> {
+        // No name of the kernel's: whoever connects here is beside the service.
+        if *caller == Caller::Beside {
+            Ok(Self(platform.clone(), 0))
+        } else {
+            Err(OpenError::Denied)
+        }
+    }
+}
+
+impl Probe for MyProbe {
+    fn count(&mut self) -> u32 {
+        self.1 += 1;
+        self.1
+    }
+
+    fn panics(&mut self) {
+        panic!("as it was told to");
+    }
+
+    fn waits(&self) {
+        while !self.0.is_cancelled() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        LEFT.store(true, Ordering::SeqCst);
+    }
+
+    fn fill(&self, length: u8) -> Vec<u8> {
+        vec![7; length.into()]
+    }
+}
+
+/// A service in a folder of its own.
+fn served() -> (tempfile::TempDir, Way) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            thread::spawn(move || {
+                let _ = strongroom_service_linux::session::<MyProbe, ProbeInterface>(stream);
+            });
+        }
+    });
+    let way = strongroom_connect::to(&format!("unix:{}", path.display())).unwrap();
+    (folder, way)
+}
+
+#[test]
+fn calls_are_answered_and_a_panic_makes_a_fresh_instance() {
+    let (_folder, way) = served();
+    let mut client = ProbeClient::connect(way.clone()).unwrap();
+    let mut other = ProbeClient::connect(way).unwrap();
+    assert_eq!(client.count(), Ok(1));
+    assert_eq!(client.count(), Ok(2));
+    assert_eq!(other.count(), Ok(1), "an instance of its own");
+    assert_eq!(client.panics(), Err(CallError::Panicked));
+    assert_eq!(client.count(), Ok(1), "a fresh one");
+    assert_eq!(other.count(), Ok(2), "the others do not notice");
+    assert_eq!(client.fill(60).unwrap(), [7; 60]);
+    assert_eq!(client.fill(200), Err(CallError::AnswerTooLarge(64)));
+    assert_eq!(client.count(), Ok(2), "a refusal ends nothing");
+}
+
+#[test]
+fn a_client_that_waits_no_longer_ends_its_session_and_the_call() {
+    let (_folder, way) = served();
+    let mut client = ProbeClient::connect(way.clone()).unwrap();
+    client.session().set_timeout(Some(Duration::from_millis(100)));
+    let begun = Instant::now();
+    assert_eq!(client.waits(), Err(CallError::TimedOut));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(client.count(), Err(CallError::Transport(TransportError::Closed)));
+    drop(client);
+    while !LEFT.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the service does not notice");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(ProbeClient::connect(way).unwrap().count(), Ok(1));
+}
+
+/// A client that was built from another source.
+struct Older(Way);
+
+impl Connect for Older {
+    type Transport = Session;
+
+    fn connect(self, opening: &Opening) -> Result<Session, ConnectError> {
+        let mut opening = opening.clone();
+        opening.hello.version = 1;
+        self.0.connect(&opening)
+    }
+}
+
+#[test]
+fn other_interfaces_and_empty_addresses_are_refused() {
+    let (folder, way) = served();
+    let refused = ProbeClient::connect(Older(way)).unwrap_err().to_string();
+    assert!(
+        refused.contains("Probe version 1") && refused.contains("Probe version 2"),
+        "{refused}"
+    );
+    let nobody = format!("unix:{}", folder.path().join("nobody").display());
+    let absent = ProbeClient::connect(strongroom_connect::to(&nobody).unwrap()).unwrap_err();
+    assert_eq!(absent, ConnectError::Transport(TransportError::Absent));
+}
+
+/// What a stranger sends costs its own connection only.
+#[test]
+fn nonsense_ends_the_connection() {
+    let (folder, way) = served();
+    let connect = || UnixStream::connect(folder.path().join("socket")).unwrap();
+    let heard = |mut stream: UnixStream| {
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).map(|_| heard).unwrap_or_default()
+    };
+    let mut call_first = connect();
+    call_first.write_all(&frame::request_header(0, 0).unwrap()).unwrap();
+    assert_eq!(heard(call_first), b"");
+    let mut long_hello = connect();
+    long_hello.write_all(&frame::request_header(frame::HELLO, 1 << 20).unwrap()).unwrap();
+    assert_eq!(heard(long_hello), b"");
+    // A request over the limit is refused by name, and is the last.
+    let mut long_request = connect();
+    let mut hello = [0; strongroom::interface::HELLO_MAX];
+    let opening = Opening::of::<ProbeInterface>();
+    let hello = opening.hello(&mut hello).unwrap();
+    long_request.write_all(&frame::request_header(frame::HELLO, hello.len()).unwrap()).unwrap();
+    long_request.write_all(hello).unwrap();
+    long_request.write_all(&frame::request_header(0, 1 << 30).unwrap()).unwrap();
+    let answers = heard(long_request);
+    let refusal = Refusal::RequestTooLarge(strongroom::interface::LIMIT_DEFAULT as u32);
+    let mut expected = [0; 16];
+    let mut encoder = wire::Encoder::new(&mut expected);
+    encoder.put(&wire::REFUSED).unwrap();
+    encoder.put(&refusal).unwrap();
+    let used = encoder.used();
+    assert_eq!(answers[5..5 + 4], (used as u32).to_le_bytes());
+    assert_eq!(answers[9..], expected[..used]);
+    assert_eq!(ProbeClient::connect(way).unwrap().count(), Ok(1));
+}
