@@ -109,34 +109,31 @@ impl Meeting {
     async fn wait(self: &Arc<Self>, thread: &Arc<Thread>) -> Result<Gathered, Unattended> {
         let waiter = thread.waiter();
         let outcome = poll_fn(|_| {
-            if let Some(gathered) = self.poll(&waiter, |state| state.gathered.take()) {
-                return Poll::Ready(gathered.ok_or(Unattended::NoClients));
+            self.register(&waiter);
+            if let Some(gathered) = self.state.lock().gathered.take() {
+                return Poll::Ready(Ok(gathered));
+            }
+            if self.is_deserted(&waiter) {
+                return Poll::Ready(Err(Unattended::NoClients));
             }
             if !thread.work().is_empty() && signal::settle(thread) == Settled::Ended {
                 return Poll::Ready(Err(Unattended::Ended));
             }
+            self.welcome();
             Poll::Pending
         });
         outcome.await
     }
 
-    /// Lets clients in, until `done` finds something or, with nothing, the host stops listening.
-    fn poll<T>(
-        self: &Arc<Self>,
-        waiter: &Waiter,
-        done: impl FnOnce(&mut State) -> Option<T>,
-    ) -> Option<Option<T>> {
-        // First: a change between the look and the registration would be missed.
+    /// Comes before any look: a change between the two would be missed.
+    fn register(&self, waiter: &Waiter) {
         self.changed.register(waiter);
         self.outlet.opened.register(waiter);
-        if let Some(found) = done(&mut self.state.lock()) {
-            return Some(Some(found));
-        }
-        if let Some(Err(_)) = self.outlet.outcome(waiter) {
-            return Some(None);
-        }
-        self.welcome();
-        None
+    }
+
+    /// Whether the host does not listen for clients, or has stopped to.
+    fn is_deserted(&self, waiter: &Waiter) -> bool {
+        matches!(self.outlet.outcome(waiter), Some(Err(_)))
     }
 
     /// Goes on letting clients in for as long as the workload runs.
@@ -145,9 +142,13 @@ impl Meeting {
         let waiter = Waiter::Thread(key);
         let kernel = self.kernel;
         let usher = async move {
-            poll_fn(|_| match self.poll(&waiter, |_| None::<()>) {
-                Some(_) => Poll::Ready(()),
-                None => Poll::Pending,
+            poll_fn(|_| {
+                self.register(&waiter);
+                if self.is_deserted(&waiter) {
+                    return Poll::Ready(());
+                }
+                self.welcome();
+                Poll::Pending
             })
             .await;
             self.close();
