@@ -52,6 +52,9 @@ impl Neighbours {
 impl Memory {
     /// The highest area of another program in a range.
     pub(super) fn taken_by_others(&self, range: &Range<usize>) -> Option<Range<usize>> {
+        if self.is_paged() {
+            return None;
+        }
         let others = self.kernel.neighbours.all();
         let others = others.iter().filter(|other| !core::ptr::eq(Arc::as_ptr(other), self));
         others.filter_map(|other| other.state.lock().areas.last_in(range)).max_by_key(|it| it.end)
