@@ -11,6 +11,7 @@ use std::fmt::Arguments;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use strongroom_service::platform::{EvidenceError, Machine, NONCE_LEN, StorageError};
@@ -128,14 +129,22 @@ impl Machine for Enclave {
 
 /// A key of this guest on this chip, and of nobody else.
 fn derived(purpose: &[u8], label: &[u8], key: &mut [u8; 32]) -> Result<(), StorageError> {
-    let unavailable = |_| StorageError::Unavailable;
-    let request = DerivedKey::new(false, GuestFieldSelect(BOUND_TO), LEVEL, 0, 0, None);
-    let mut firmware = Firmware::open().map_err(|_| StorageError::Unavailable)?;
-    let root = firmware.get_derived_key(Some(1), request);
-    let root = Zeroizing::new(root.map_err(|_| StorageError::Unavailable)?);
-    let mut mac = Hmac::<Sha256>::new_from_slice(&*root).map_err(unavailable)?;
+    let root = root_key().ok_or(StorageError::Unavailable)?;
+    let mac = Hmac::<Sha256>::new_from_slice(root);
+    let mut mac = mac.map_err(|_| StorageError::Unavailable)?;
     mac.update(purpose);
     mac.update(label);
     *key = mac.finalize().into_bytes().into();
     Ok(())
+}
+
+/// What all keys come from. The security processor is asked once: it gives the same again.
+fn root_key() -> Option<&'static [u8; 32]> {
+    static ROOT: OnceLock<Zeroizing<[u8; 32]>> = OnceLock::new();
+    if let Some(root) = ROOT.get() {
+        return Some(root);
+    }
+    let request = DerivedKey::new(false, GuestFieldSelect(BOUND_TO), LEVEL, 0, 0, None);
+    let root = Firmware::open().ok()?.get_derived_key(Some(1), request).ok()?;
+    Some(ROOT.get_or_init(|| Zeroizing::new(root)))
 }
