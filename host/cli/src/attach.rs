@@ -213,7 +213,7 @@ impl SecretSource {
     }
 }
 
-pub(crate) fn read_key(path: &Path) -> anyhow::Result<SecretKey> {
+fn read_key(path: &Path) -> anyhow::Result<SecretKey> {
     let bytes = read(path, KEY_FILE_MAX)?;
     let text = str::from_utf8(&bytes).unwrap_or_default();
     text.parse().map_err(|bad: BadKey| anyhow::anyhow!("{} is {bad}", path.display()))

@@ -3,7 +3,7 @@
 //! that know nothing of attestation.
 
 use crate::arguments::EndorsementOptions;
-use crate::attach::read_key;
+use crate::attach::RunOwnerOptions;
 use crate::{report, verify};
 use anyhow::Context as _;
 use clap::Args;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Once, mpsc};
 use std::thread;
 use strongroom_client::attest::{
-    Attachment, Brings, ServiceConnection, ServiceReader, ServiceWriter, Verdict,
+    Attachment, ServiceConnection, ServiceReader, ServiceWriter, Verdict,
 };
 use strongroom_client::session::AttachAddress;
 
@@ -63,13 +63,12 @@ pub(crate) fn connect(options: ConnectOptions) -> ExitCode {
 }
 
 fn try_connect(options: ConnectOptions) -> anyhow::Result<ExitCode> {
-    let attachment = Attachment {
-        policy: options.policy,
-        insecure_accept_simulated: options.endorsements.insecure_accept_simulated,
-        endorsements: verify::endorsements(options.endorsements),
-        key: options.key.as_deref().map(read_key).transpose()?,
-        brings: Brings::default(),
+    let client = RunOwnerOptions {
+        owner_key: options.key,
+        endorsements: options.endorsements,
+        ..RunOwnerOptions::default()
     };
+    let attachment = client.attachment(options.policy)?;
     let target = Target { attachment, address: options.address, warned: Once::new() };
     match options.listen {
         Some(address) => target.forward(&address),

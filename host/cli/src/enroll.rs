@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! `strongroom enroll`: the keys of a trusted application and its device, written down once.
 
-use crate::report;
 use crate::tee::{OpteeOptions, Tee, TeeError};
-use crate::verify::UNDECIDED;
+use crate::verify::undecided;
 use crate::workload::WorkloadOptions;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -48,14 +47,7 @@ pub(crate) struct EnrollOptions {
 
 /// Enrols; the exit status.
 pub(crate) fn enroll(options: EnrollOptions) -> ExitCode {
-    match try_enroll(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Its own exit status says that this command's are those of verify.
-            let _ = report::failure(&error);
-            ExitCode::from(UNDECIDED)
-        }
-    }
+    undecided(try_enroll(options))
 }
 
 fn try_enroll(options: EnrollOptions) -> anyhow::Result<()> {

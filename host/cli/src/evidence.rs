@@ -2,9 +2,8 @@
 //! `strongroom evidence`: a trusted application's answer to a challenge.
 
 use crate::enroll::write;
-use crate::report;
 use crate::tee::{OpteeOptions, Tee, TeeError};
-use crate::verify::UNDECIDED;
+use crate::verify::undecided;
 use crate::workload::WorkloadOptions;
 use anyhow::Context as _;
 use clap::Args;
@@ -45,14 +44,7 @@ pub(crate) struct EvidenceOptions {
 
 /// Asks; the exit status.
 pub(crate) fn evidence(options: EvidenceOptions) -> ExitCode {
-    match try_evidence(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Its own exit status says that this command's are those of verify.
-            let _ = report::failure(&error);
-            ExitCode::from(UNDECIDED)
-        }
-    }
+    undecided(try_evidence(options))
 }
 
 fn try_evidence(options: EvidenceOptions) -> anyhow::Result<()> {

@@ -156,16 +156,22 @@ impl PackingOptions {
         };
         let (program, memory) = (&workload.program, workload.memory_max);
         let packed = self.naming.pack(&library_os, &record, image, program, memory)?;
-        let key = SigningKey::read(key)?;
-        let signed = sign(&packed, &key)?;
-        if key.is_for_development() {
-            report::line("insecure: signed with OP-TEE's development key, which everybody has");
-        }
+        let signed = signed(&packed, key)?;
         if verbose {
             describe(&packed);
         }
         Ok(Application { packed, signed })
     }
+}
+
+/// Signs with the key in that file; one that everybody has is named so.
+pub(crate) fn signed(packed: &Packed, key: &Path) -> Result<Vec<u8>, SignError> {
+    let key = SigningKey::read(key)?;
+    let signed = sign(packed, &key)?;
+    if key.is_for_development() {
+        report::line("insecure: signed with OP-TEE's development key, which everybody has");
+    }
+    Ok(signed)
 }
 
 /// What can be done about an error of packing.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! `strongroom sign-ta`: a service's ELF file as an OP-TEE trusted application.
 
+use crate::pack_ta::signed;
 use anyhow::Context as _;
 use clap::Args;
 use std::fs;
@@ -8,7 +9,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_optee_package::Uuid;
 use strongroom_optee_packer::Packed;
-use strongroom_optee_packer::signature::{SigningKey, sign};
 
 /// Sign a service that was built as an OP-TEE trusted application.
 ///
@@ -36,14 +36,10 @@ pub(crate) struct SignTaOptions {
 pub(crate) fn sign_file(options: &SignTaOptions) -> anyhow::Result<ExitCode> {
     let elf = fs::read(&options.elf);
     let elf = elf.with_context(|| format!("cannot read {}", options.elf.display()))?;
-    let key = SigningKey::read(&options.key)?;
-    if key.is_for_development() {
-        eprintln!("strongroom: warning: anybody can sign with this key: it is a dev kit's");
-    }
     let (uuid, ta_version) = (options.uuid, options.ta_version);
     let packed = Packed { elf, uuid, ta_version, digest: [0; 32], replaced: Vec::new() };
     let file = options.output.join(format!("{uuid}.ta"));
-    let signed = sign(&packed, &key)?;
+    let signed = signed(&packed, &options.key)?;
     fs::write(&file, signed).with_context(|| format!("cannot write {}", file.display()))?;
     println!("{uuid}");
     Ok(ExitCode::SUCCESS)

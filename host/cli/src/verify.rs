@@ -58,6 +58,18 @@ pub(crate) fn say(verdict: &Verdict, json: bool) -> ExitCode {
     }
 }
 
+/// The exit status of a command that has no verdict, and whose statuses are those of verify.
+pub(crate) fn undecided(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Its own exit status is another command's.
+            let _ = report::failure(&error);
+            ExitCode::from(UNDECIDED)
+        }
+    }
+}
+
 /// Says on standard error what is weak about something that was accepted.
 pub(crate) fn warn(claims: &Claims) {
     let colour = Colour::of(io::stderr().is_terminal());
