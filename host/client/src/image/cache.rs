@@ -21,17 +21,26 @@ const BUILDER_VERSION: u8 = 1;
 /// File times advance in steps of the kernel's clock tick. A source that changed less than this
 /// ago could change again and look the same, so we wait that long first.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Images of sources that were not used for longest are removed above this many bytes.
+const KEPT_BYTES: u64 = 4 << 30;
 
 /// A folder of images.
 #[derive(Debug)]
 pub struct Cache {
     folder: PathBuf,
+    kept_bytes: u64,
 }
 
 impl Cache {
     /// The cache in `folder`, which is made when needed.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), kept_bytes: KEPT_BYTES }
+    }
+
+    /// The same cache, which keeps `kept_bytes` of images and the one that was asked for last.
+    #[must_use]
+    pub fn with_kept_bytes(self, kept_bytes: u64) -> Self {
+        Self { kept_bytes, ..self }
     }
 
     /// `$XDG_CACHE_HOME/strongroom/images`, or the same below `~/.cache`.
@@ -62,6 +71,7 @@ impl Cache {
         let lock_path = folder.join("lock");
         let lock = File::create(&lock_path).map_err(ImageError::io("write", &lock_path))?;
         lock.lock().map_err(ImageError::io("lock", &lock_path))?;
+        lock.set_modified(SystemTime::now()).map_err(ImageError::io("write", &lock_path))?;
         let path = folder.join(format!("{}.image", fingerprint(&source, ownership)?));
         if let Ok(image) = Image::open(&path) {
             return Ok(image);
@@ -72,11 +82,43 @@ impl Cache {
         build_into(&source, file.as_file_mut(), &path, ownership)?;
         let file =
             file.persist(&path).map_err(|error| ImageError::io("write", &path)(error.error))?;
+        self.make_room(&folder);
         Image::from_file(file, &path)
+    }
+
+    /// Removes images of other sources, those first that nobody asked for longest.
+    ///
+    /// Their folders and locks stay: somebody may be about to lock one.
+    fn make_room(&self, newest: &Path) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut others: Vec<_> =
+            entries.map(|entry| entry.path()).filter(|path| path != newest).collect();
+        others.sort_by_cached_key(|folder| std::cmp::Reverse(last_used(folder)));
+        let mut kept = bytes_in(newest);
+        for folder in others {
+            kept += bytes_in(&folder);
+            if kept > self.kept_bytes
+                && let Ok(lock) = File::open(folder.join("lock"))
+                && lock.try_lock().is_ok()
+            {
+                remove_images(&folder);
+            }
+        }
     }
 }
 
-/// Images of earlier states of the source. Sessions that use one hold it open, so they go on.
+/// When an image of the source was last asked for.
+fn last_used(folder: &Path) -> SystemTime {
+    fs::metadata(folder.join("lock")).and_then(|lock| lock.modified()).unwrap_or(UNIX_EPOCH)
+}
+
+/// What the files of a folder take on the disk: images have holes.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.blocks() * 512).sum()
+}
+
+/// Removes a source's images. Sessions that use one hold it open, so they go on.
 fn remove_images(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name() != "lock" {

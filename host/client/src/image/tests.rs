@@ -373,6 +373,34 @@ fn the_cache_builds_again_only_after_changes() {
 }
 
 #[test]
+fn the_cache_keeps_what_was_asked_for_last_and_no_more_than_its_limit() {
+    let folder = TempDir::new().unwrap();
+    let source = |name: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("file"), vec![1; 1 << 20]).unwrap();
+        path
+    };
+    let two_and_a_half = 5 << 19;
+    let cache = Cache::new(folder.path().join("cache")).with_kept_bytes(two_and_a_half);
+    let image = |path: &Path| cache.image(path, Ownership::Root).unwrap();
+    let (one, two, three) = (source("one"), source("two"), source("three"));
+    let first = image(&one);
+    let second = image(&two);
+    assert!(first.path().exists() && second.path().exists());
+    // Asked for again, so the second is the oldest now.
+    image(&one);
+    let third = image(&three);
+    assert!(first.path().exists() && !second.path().exists() && third.path().exists());
+    second.verify().unwrap();
+    // An image that is being built, or looked for, stays.
+    let busy = File::open(first.path().with_file_name("lock")).unwrap();
+    busy.lock().unwrap();
+    let fourth = image(&two);
+    assert!(first.path().exists() && fourth.path().exists());
+}
+
+#[test]
 fn files_are_found_by_their_paths_and_links_stay_inside() {
     let folder = TempDir::new().unwrap();
     let inside = |path: &str| folder.path().join("root").join(path);
