@@ -72,6 +72,9 @@ const USAGE: usize = 0xffc;
 const STATE_CHANGE: u64 = 0x8000_0010;
 const GUEST_REQUEST: u64 = 0x8000_0011;
 const EXTENDED_GUEST_REQUEST: u64 = 0x8000_0012;
+const DOORBELL: u64 = 0x8000_0014;
+/// With [`DOORBELL`]: the page in `SW_EXITINFO2` is the one from now on.
+const DOORBELL_SET: u64 = 1;
 
 /// Bytes of the list of a page state change, and where the page count of an entry is.
 const LIST_LEN: usize = 0x7f0;
@@ -91,13 +94,14 @@ pub struct Host<M, P> {
     /// Where the reverse map table is.
     table: Range<u64>,
     ghcb: Option<u64>,
+    doorbell: Option<u64>,
     terminated: Option<u64>,
 }
 
 impl<M: GuestMemory, P: SecurityProcessor> Host<M, P> {
     /// A host of a guest with that memory, whose reverse map table is at `table`, two bits a page.
     pub const fn new(memory: M, processor: P, table: Range<u64>) -> Self {
-        Self { memory, processor, table, ghcb: None, terminated: None }
+        Self { memory, processor, table, ghcb: None, doorbell: None, terminated: None }
     }
 
     /// The guest's memory.
@@ -108,6 +112,12 @@ impl<M: GuestMemory, P: SecurityProcessor> Host<M, P> {
     /// The value with which the guest asked to be ended, if it did.
     pub const fn terminated(&self) -> Option<u64> {
         self.terminated
+    }
+
+    /// The page in which the guest looks for interrupts under Restricted Injection. This host leaves
+    /// it alone: the emulated machine's own controller interrupts.
+    pub const fn doorbell(&self) -> Option<u64> {
+        self.doorbell
     }
 
     /// Gives pages to the guest, or takes them back: the mark of a page that changes hands is gone,
@@ -191,9 +201,19 @@ impl<M: GuestMemory, P: SecurityProcessor> Host<M, P> {
             EXTENDED_GUEST_REQUEST => {
                 self.guest_request(info1, info2, Some((field(RAX)?, field(RBX)?)))
             }
+            DOORBELL => self.take_doorbell(info1, info2),
             // Devices and registers of the emulated machine are not behind exits.
             _ => Err(InputError::Event),
         }
+    }
+
+    fn take_doorbell(&mut self, action: u64, page: u64) -> Result<Answer, InputError> {
+        let aligned = page.is_multiple_of(PAGE_LEN as u64);
+        if action != DOORBELL_SET || !aligned || !self.is_shared(page, PAGE_LEN as u64) {
+            return Err(InputError::Invalid);
+        }
+        self.doorbell = Some(page);
+        Ok(Answer::default())
     }
 
     fn change_list(&self, ghcb: u64, list: u64) -> Result<Answer, InputError> {

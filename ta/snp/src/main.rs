@@ -20,9 +20,7 @@ core::arch::global_asm!(include_str!("machine/pvh.s"));
 
 #[cfg(target_os = "none")]
 strongroom_snp::payload_entry!(
-    strongroom_snp::machine::Image::Simulation(
-        strongroom_snp::machine::simulation::illegal_instruction
-    ),
+    strongroom_snp::machine::Image::Simulation(strongroom_snp::machine::simulation::STAND_IN),
     kernel::build
 );
 

@@ -15,7 +15,7 @@ use strongroom_psp::{
     GuestMemory as _, Host, Installation, Launch, OutOfReach, Processor, Ram, attend, cpuid_page,
 };
 use strongroom_snp_igvm::trampoline::{Filling, elf};
-use strongroom_snp_igvm::{LaunchImage, Profile};
+use strongroom_snp_igvm::{GuestFeatures, LaunchImage, Profile};
 use strongroom_snp_layout::simulation::{ASSIGNED, MAILBOX, PAGES, TABLE, VALIDATED};
 use strongroom_wire::boot::{Manifest, Record};
 
@@ -33,7 +33,10 @@ pub(crate) fn run(payload: &[u8], chip: &Path, lie: Lie) -> Result<Outcome> {
     let manifest = Manifest { program: "/evidence".to_owned(), ..Manifest::default() };
     let record = Record { root_digest: [0; 32], image_blocks: 1, manifest };
     let record = record.encode().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    let image = LaunchImage::build(payload, &record, &Profile::plain())?;
+    let features = if lie.is_restricted() { "snp,restricted-injection" } else { "snp" };
+    let features: GuestFeatures = features.parse().map_err(anyhow::Error::msg)?;
+    let profile = Profile::plain().with_features(features);
+    let image = LaunchImage::build(payload, &record, &profile)?;
     let launch = Launch::new(image.digest())?;
     let (mut secrets, mut cpuid) = (launch.secrets_page(), cpuid_page());
     match lie {

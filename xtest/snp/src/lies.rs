@@ -45,6 +45,14 @@ pub(crate) enum Lie {
     WrongPrivateBit,
     /// The secrets page is empty.
     NoSecrets,
+    /// None, under Restricted Injection.
+    Restricted,
+    /// Under Restricted Injection, the host does not take the doorbell page.
+    NoDoorbell,
+    /// It has interrupts pending that nobody asked for, after each exit.
+    StrangeInterrupts,
+    /// It reports broken hardware.
+    MachineCheck,
 }
 
 /// What has to come of a lie.
@@ -66,12 +74,13 @@ pub(crate) struct Outcome {
 
 /// Codes of the payload (`ta/snp`, `halt::Code`).
 const ENDED: u8 = 0x10;
+const TRAP: u8 = 0x40;
 const BAD_LAUNCH: u8 = 0x28;
 const BAD_PAGES: u8 = 0x29;
 const FOREIGN_PAGE: u8 = 0x2a;
 
 impl Lie {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::None,
         Self::WrongTag,
         Self::WrongContents,
@@ -92,7 +101,19 @@ impl Lie {
         Self::ValidatedBefore,
         Self::WrongPrivateBit,
         Self::NoSecrets,
+        Self::Restricted,
+        Self::NoDoorbell,
+        Self::StrangeInterrupts,
+        Self::MachineCheck,
     ];
+
+    /// Whether the guest is launched with Restricted Injection.
+    pub(crate) const fn is_restricted(self) -> bool {
+        matches!(
+            self,
+            Self::Restricted | Self::NoDoorbell | Self::StrangeInterrupts | Self::MachineCheck
+        )
+    }
 
     pub(crate) fn expected(self) -> Expected {
         /// Nothing is believed, and nothing is asked any more.
@@ -100,7 +121,9 @@ impl Lie {
         let says = |says: &'static [&'static str], never| Expected { code: ENDED, says, never };
         let stops = |code| Expected { code, says: &[], never: &["report"] };
         match self {
-            Self::None => says(&["report 03", "key ", "Refused(22)"], &["Broken", "Busy"]),
+            Self::None | Self::Restricted | Self::StrangeInterrupts => {
+                says(&["report 03", "key ", "Refused(22)", "interrupted true"], &["Broken", "Busy"])
+            }
             Self::WrongTag
             | Self::WrongContents
             | Self::WrongNumber
@@ -111,7 +134,11 @@ impl Lie {
             Self::Replay => says(&["report 03", "Broken)", "lower Broken"], &["lower 0"]),
             Self::AlwaysBusy => says(&["report Busy", "key Busy"], &["Broken", "report 0"]),
             Self::HugeCertificates => says(&["report 03", "certificates \n"], &["Broken"]),
-            Self::OldProtocol | Self::UnrelatedAnswer | Self::WrongPrivateBit => stops(BAD_LAUNCH),
+            Self::OldProtocol
+            | Self::UnrelatedAnswer
+            | Self::WrongPrivateBit
+            | Self::NoDoorbell => stops(BAD_LAUNCH),
+            Self::MachineCheck => stops(TRAP),
             Self::NoGhcb | Self::RefusedChange | Self::HalfChange | Self::ValidatedBefore => {
                 stops(BAD_PAGES)
             }
@@ -177,6 +204,10 @@ const EXIT_INFO_1: u64 = 0x398;
 const EXIT_INFO_2: u64 = 0x3a0;
 const SHARED_BUFFER: u64 = 0x800;
 const STATE_CHANGE: u64 = 0x8000_0010;
+const DOORBELL: u64 = 0x8000_0014;
+/// In the doorbell page: the vector of Linux system calls of old, and a non-maskable interrupt.
+const STRANGE: u64 = 0x80 | 1 << 8;
+const MACHINE_CHECK: u64 = 1 << 9;
 /// The page of a list of private pages that the lies are about.
 const VICTIM: usize = 1;
 
@@ -198,6 +229,12 @@ impl Exits for LyingHost {
 }
 
 impl LyingHost {
+    /// Writes the doorbell page's first word, once there is one.
+    fn ring(&self, events: u64) -> Result<(), strongroom_psp::OutOfReach> {
+        let Some(page) = self.honest.doorbell() else { return Ok(()) };
+        self.honest.memory().write_word(page, events)
+    }
+
     fn tamper(&mut self, ghcb: u64) -> Result<(), strongroom_psp::OutOfReach> {
         let memory = self.honest.memory();
         let exit = memory.read_word(ghcb + EXIT_CODE)?;
@@ -205,6 +242,9 @@ impl LyingHost {
             return match self.lie {
                 Lie::AlwaysBusy => memory.write_word(ghcb + EXIT_INFO_2, 2 << 32),
                 Lie::Injection => memory.write_word(ghcb + EXIT_INFO_1, 1),
+                Lie::NoDoorbell if exit == DOORBELL => memory.write_word(ghcb + EXIT_INFO_1, 2),
+                Lie::StrangeInterrupts => self.ring(STRANGE),
+                Lie::MachineCheck => self.ring(MACHINE_CHECK),
                 _ => Ok(()),
             };
         }

@@ -64,6 +64,18 @@ fn machine() -> Machine {
     host
 }
 
+#[test]
+fn a_doorbell_page_is_a_shared_page() {
+    let mut host = machine();
+    let set = |page, action| [(0x390, 0x8000_0014), (0x398, action), (0x3a0, page)];
+    for (page, action) in [(PRIVATE, 1), (REQUEST + 8, 1), (0x100_0000, 1), (REQUEST, 0)] {
+        assert_eq!(host.call(&set(page, action)).0, GHCB_INPUT_ERROR, "{page:#x} {action}");
+        assert_eq!(host.doorbell(), None);
+    }
+    assert_eq!(host.call(&set(REQUEST, 1)).0, 0);
+    assert_eq!(host.doorbell(), Some(REQUEST));
+}
+
 impl Machine {
     fn state(&self, page: u64) -> u8 {
         self.entry(page).unwrap()

@@ -5,6 +5,7 @@ use super::cpu::features::{self, Features};
 use super::halt::{Code, halt};
 use super::host::{link, pool};
 use super::memory::{device, direct, frames, image, table::PAGE};
+use super::sev::injection::Deliver;
 use super::sev::{self, Platform};
 use super::{Handler, PAYLOAD, Payload, cpu, entropy, pump, time};
 use crate::Workload;
@@ -39,11 +40,20 @@ pub struct Arrival {
 /// What an image insists on before it runs anything.
 #[derive(Clone, Copy, Debug)]
 pub enum Image {
-    /// Nothing: it runs without protection, to be looked at. Where an emulated processor refuses an
-    /// instruction of SNP, the handler stands in.
-    Simulation(Handler),
+    /// Nothing: it runs without protection, to be looked at. What an emulated processor lacks of SNP,
+    /// something else stands in for.
+    Simulation(StandIn),
     /// Secure nested paging, and to have been launched as a measured image.
     Release,
+}
+
+/// What an emulated processor and its host lack.
+#[derive(Clone, Copy, Debug)]
+pub struct StandIn {
+    /// Carries out instructions that the processor refuses.
+    pub illegal_instruction: Handler,
+    /// Does the host's part when the interrupt controller raised `#HV`.
+    pub deliver: Deliver,
 }
 
 impl Image {
@@ -95,12 +105,16 @@ pub unsafe fn start(arrival: Arrival, image: Image, build: Build) -> ! {
     let features = features::detect().unwrap_or_else(|| halt(Code::BadProcessor));
     // SAFETY: called once, at boot, as `start` itself is.
     unsafe { cpu::start::start(&features) };
-    if let (Image::Simulation(handler), Platform::Simulated) = (image, platform) {
-        cpu::trap::on_illegal_instruction(handler);
+    if let (Image::Simulation(stand_in), Platform::Simulated) = (image, platform) {
+        cpu::trap::on_illegal_instruction(stand_in.illegal_instruction);
+        sev::injection::on_emulated_interrupt(stand_in.deliver);
     }
     sev::start(platform);
     // SAFETY: called once, at boot, as `start` itself is.
     unsafe { take_memory(&features, &info) }.unwrap_or_else(|| halt(Code::NoMemory));
+    if let Some(launch) = &info.launch {
+        sev::injection::start(launch).unwrap_or_else(|| halt(Code::BadLaunch));
+    }
     time::start(&features).unwrap_or_else(|| halt(Code::NoClock));
     entropy::start(&features).unwrap_or_else(|_| halt(Code::NoEntropy));
     let record = read_record(&info).unwrap_or_else(|| halt(Code::BadRecord));

@@ -26,8 +26,9 @@ pub(crate) mod sev;
 pub mod simulation;
 pub(crate) mod time;
 
-pub use boot::{Arrival, Image, start};
+pub use boot::{Arrival, Image, StandIn, start};
 pub use cpu::trap::{Handler, Trapped};
+pub use sev::injection::Deliver;
 
 use alloc::sync::Arc;
 use strongroom_south::{Form, Machine, OutOfMemory, SecurityProcessor, Space};

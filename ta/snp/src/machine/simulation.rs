@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT
-//! What an emulated processor lacks of an SNP guest's: `VMGEXIT` and `PVALIDATE`.
+//! What an emulated processor lacks of an SNP guest's: `VMGEXIT`, `PVALIDATE`, and `#HV` of a host's.
 //!
-//! It raises an exception at both, and the handler here stands in for them. It keeps the marks of
+//! It raises an exception at the instructions, and the handler here stands in for them. It keeps the marks of
 //! the reverse map table, which lies in front of the payload, and rings for the
 //! host process at exits. Only images for the simulation have it: see [`Image`](super::Image).
 //!
 //! It cannot stand in for what hardware does at other accesses: pages without the mark can be read
 //! here, and the host can read all of them.
 
-use super::cpu::trap::Trapped;
+use super::StandIn;
+use super::cpu::{descriptors::HYPERVISOR_INJECTION, trap::Trapped};
 use super::halt::{Code, halt};
 use super::host::port;
 use super::memory::{direct, image};
+use super::time::apic::{Apic, TIMER};
+use crate::sev::doorbell;
 use crate::sev::msr_protocol::GHCB_MSR;
 use core::hint::spin_loop;
+use core::sync::atomic::{AtomicU32, Ordering};
 use strongroom_snp_layout::simulation::{
     ASSIGNED, BELL_PORT, DONE, EXIT, MAILBOX, PAGES, PAGES_MAX, REGISTER, TABLE, VALIDATED,
 };
@@ -27,9 +31,21 @@ const CARRY: u64 = 1;
 /// Pages of 4 KiB in one of 2 MiB.
 const LARGE: u64 = 512;
 
+/// All of it.
+pub const STAND_IN: StandIn = StandIn { illegal_instruction, deliver };
+
+/// The interrupt controller raised `#HV` itself: the doorbell page says so now, and not of which of its
+/// two interrupts, since both mean the same.
+fn deliver(doorbell: &AtomicU32) {
+    let raised = |apic: &Apic| apic.is_in_service(HYPERVISOR_INJECTION as u8);
+    if Apic::get().is_some_and(raised) {
+        doorbell.store(doorbell::interrupt(TIMER), Ordering::Release);
+    }
+}
+
 /// Carries out an instruction of an SNP guest at which kernel code was stopped; says whether it was
 /// one.
-pub fn illegal_instruction(frame: &mut Trapped) -> bool {
+fn illegal_instruction(frame: &mut Trapped) -> bool {
     let Some(bytes) = image::code::<6>(frame.rip) else { return false };
     let [a, b, c, d, behind @ ..] = bytes;
     match [a, b, c, d] {

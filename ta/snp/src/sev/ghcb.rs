@@ -132,6 +132,11 @@ pub enum Exit {
         /// Where the buffer is.
         buffer: u64,
     },
+    /// Names the page in which the host's interrupts are pending under Restricted Injection.
+    Doorbell {
+        /// The page.
+        page: u64,
+    },
     /// Carries a message to the security processor and its answer back.
     GuestRequest {
         /// The page with the message.
@@ -152,6 +157,8 @@ pub enum Exit {
     },
 }
 
+/// `SW_EXITINFO1` of an exit that names the doorbell page.
+const DOORBELL_SET: u64 = 1;
 const IO_IN: u64 = 1;
 const IO_ADDRESS_64: u64 = 1 << 9;
 /// Most fields that an exit writes.
@@ -169,6 +176,7 @@ impl Exit {
             Self::StateChange { .. } => 0x8000_0010,
             Self::GuestRequest { .. } => 0x8000_0011,
             Self::ExtendedGuestRequest { .. } => 0x8000_0012,
+            Self::Doorbell { .. } => 0x8000_0014,
         }
     }
 
@@ -182,6 +190,7 @@ impl Exit {
             Self::PortOut { port, width, .. } => (io(port, width, 0), 0),
             Self::MsrRead(_) | Self::StateChange { .. } => (0, 0),
             Self::MsrWrite(..) => (1, 0),
+            Self::Doorbell { page } => (DOORBELL_SET, page),
             Self::DeviceRead { address, width, .. } | Self::DeviceWrite { address, width, .. } => {
                 (address, width.bytes())
             }
@@ -195,7 +204,9 @@ impl Exit {
     pub fn fields(self) -> Fields {
         let (info1, info2) = self.info();
         let (first, second, third) = match self {
-            Self::PortIn { .. } | Self::GuestRequest { .. } => (None, None, None),
+            Self::PortIn { .. } | Self::GuestRequest { .. } | Self::Doorbell { .. } => {
+                (None, None, None)
+            }
             Self::PortOut { width, value, .. } => {
                 (Some((Field::Rax, u64::from(value) & width.mask())), None, None)
             }
@@ -244,6 +255,7 @@ impl Exit {
             }
             Self::PortOut { .. }
             | Self::MsrWrite(..)
+            | Self::Doorbell { .. }
             | Self::DeviceRead { .. }
             | Self::DeviceWrite { .. } => Ok(Reply::Done),
             Self::StateChange { .. } => {
@@ -362,6 +374,9 @@ mod tests {
         let write = written(Exit::MsrWrite(0x808, 0x1_0000_0002));
         assert_eq!(write[1], (Field::ExitInfo1, 1));
         assert_eq!(write[3..], [(Field::Rcx, 0x808), (Field::Rax, 2), (Field::Rdx, 1)]);
+        let doorbell = written(Exit::Doorbell { page: 0x5000 });
+        let expected = [(Field::ExitInfo1, 1), (Field::ExitInfo2, 0x5000)];
+        assert_eq!((doorbell[0], &doorbell[1..]), ((Field::ExitCode, 0x8000_0014), &expected[..]));
         let read = Exit::DeviceRead { address: 0xe000_0014, width: Width::Word, buffer: 0x800 };
         let expected = [(Field::ExitInfo1, 0xe000_0014), (Field::ExitInfo2, 2)];
         assert_eq!(written(read)[1..3], expected);

@@ -6,6 +6,7 @@
 //! - [`state_change`]: lists of pages that become private or shared.
 //! - [`pages`]: which pages are validated or shared, so that none is validated twice.
 //! - [`secrets`], [`cpuid`]: the two pages that the security processor fills in at launch.
+//! - [`doorbell`]: what the host has pending under Restricted Injection.
 //! - [`intercept`]: what programs execute and the processor leaves to us.
 //! - [`message`], [`channel`]: sealed messages to the security processor, and their numbers.
 //! - [`question`]: what is asked in them; [`certificates`]: what the host adds.
@@ -15,6 +16,7 @@
 pub mod certificates;
 pub mod channel;
 pub mod cpuid;
+pub mod doorbell;
 pub mod ghcb;
 pub mod intercept;
 pub mod message;

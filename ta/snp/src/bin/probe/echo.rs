@@ -12,7 +12,7 @@ use strongroom_south::Clock as _;
 use strongroom_wire::Untrusted;
 use strongroom_wire::boot::Record;
 
-strongroom_snp::payload_entry!(Image::Simulation(simulation::illegal_instruction), build);
+strongroom_snp::payload_entry!(Image::Simulation(simulation::STAND_IN), build);
 
 fn build(machine: &'static Payload, record: Record) -> Option<Box<dyn Workload>> {
     if record.manifest.program == evidence::PROGRAM {

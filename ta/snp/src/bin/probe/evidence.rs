@@ -5,6 +5,8 @@
 //! It speaks as the kernel does, so that a launcher can run it like any program: as `/evidence`,
 //! with the report data in hexadecimal as its argument. Each line is a word and what came of it.
 
+use crate::program::{space, thread};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -13,7 +15,8 @@ use alloc::vec::Vec;
 use strongroom_snp::machine::Payload;
 use strongroom_snp::{Progress, Workload};
 use strongroom_south::{
-    Clock as _, KeyRequest, Machine as _, REPORT_DATA_LEN, ReportRequest, SecurityProcessor,
+    Clock as _, Context, KeyRequest, Machine as _, REPORT_DATA_LEN, ReportRequest,
+    SecurityProcessor, Trap,
 };
 use strongroom_wire::Untrusted;
 use strongroom_wire::boot::Record;
@@ -22,6 +25,8 @@ use strongroom_wire::message::{Ask, Stream, ToHost, VERSION};
 /// The name under which this runs.
 pub(crate) const PROGRAM: &str = "/evidence";
 
+/// The program that counts.
+const COUNTS: usize = 7;
 /// `GUEST_FIELD_SELECT`: the launch digest.
 const MEASUREMENT: u64 = 1 << 3;
 
@@ -50,7 +55,8 @@ impl Evidence {
         let text = match self.machine.security_processor() {
             Some(processor) => self.answers(processor),
             None => String::from("no security processor\n"),
-        } + &crate::intercepts::run(self.machine);
+        };
+        let text = text + &interruptions(self.machine) + &crate::intercepts::run(self.machine);
         let write = Ask::ConsoleWrite { stream: Stream::Output, bytes: text.as_bytes() };
         self.messages.push_back(encoded(2, write));
         self.messages.push_back(encoded(0, Ask::Exit { status: 0, peak_kib: 0, kernel_kib: 0 }));
@@ -88,6 +94,18 @@ impl Evidence {
         }
         text
     }
+}
+
+/// A program that only counts is interrupted again and again.
+fn interruptions(machine: &'static Payload) -> String {
+    let space = space(machine);
+    let mut thread = thread(&space, COUNTS);
+    let interrupted = |thread: &mut Box<dyn Context>| {
+        assert_eq!(thread.enter(&mut |_| false).0, Trap::Interrupt);
+        thread.registers().rbx
+    };
+    let last = (0..6).map(|_| interrupted(&mut thread)).last();
+    format!("interrupted {}\n", last > Some(1000))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 //! Threads: what user mode leaves in the processor, and how it is exchanged.
 
-use super::descriptors::{USER_CODE, USER_DATA};
+use super::descriptors::{self, USER_CODE, USER_DATA};
 use super::{Cpu, State, features};
 use crate::extended::{self, AREA_MAX};
 use crate::machine::halt::{Code, halt};
 use crate::machine::memory::space::PagedSpace;
 use crate::machine::memory::user::USER_END;
-use crate::machine::time;
+use crate::machine::{sev, time};
+use crate::sev::doorbell;
 use crate::sev::intercept::{Reason, cpuid_length};
 use alloc::sync::Arc;
 use core::arch::{asm, global_asm};
@@ -26,6 +27,9 @@ global_asm!(
     ENTRY_SYSTEM_CALL = const ENTRY_SYSTEM_CALL,
     FLAGS_USER = const FLAGS_USER,
     FLAGS_FIXED = const FLAGS_FIXED,
+    DOORBELL = const offset_of!(Cpu, doorbell),
+    PENDING = const doorbell::PENDING,
+    ENTRY_INJECTION = const HYPERVISOR_INJECTION,
 );
 
 unsafe extern "C" {
@@ -35,6 +39,8 @@ unsafe extern "C" {
 
 /// Vector of `#VC`.
 const VMM_COMMUNICATION: u64 = 29;
+/// Vector of `#HV`, which is also what user mode that was not entered is left by.
+const HYPERVISOR_INJECTION: u64 = descriptors::HYPERVISOR_INJECTION as u64;
 
 /// The processor aligns the stack pointer to 16 before it pushes.
 const _: () = assert!(size_of::<Registers>().is_multiple_of(16));
@@ -115,7 +121,11 @@ impl PagedContext {
             },
             16 | 19 => Trap::Exception(Exception::FloatingPoint),
             17 => Trap::Exception(Exception::Alignment),
-            4 | 5 | 9..=13 | 15 | 18 | 20..=28 | 30 | 31 => Trap::Exception(Exception::Protection),
+            4 | 5 | 9..=13 | 15 | 18 | 20..=27 | 30 | 31 => Trap::Exception(Exception::Protection),
+            HYPERVISOR_INJECTION => {
+                sev::injection::take();
+                Trap::Interrupt
+            }
             vector => {
                 time::apic::acknowledge(vector);
                 Trap::Interrupt

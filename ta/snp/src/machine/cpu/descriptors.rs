@@ -26,7 +26,7 @@ const NON_MASKABLE: usize = 2;
 const BREAKPOINT: usize = 3;
 const DOUBLE_FAULT: usize = 8;
 const MACHINE_CHECK: usize = 18;
-const HYPERVISOR_INJECTION: usize = 28;
+pub(crate) const HYPERVISOR_INJECTION: usize = 28;
 const VMM_COMMUNICATION: usize = 29;
 /// Exceptions that may come when the stack pointer is not a stack's, each with its own stack.
 const OWN_STACKS: [usize; 5] =

@@ -28,6 +28,13 @@
     \operation \name
     .endr
 .endm
+// Behind `leave_kernel_stack`. While the kernel ran, `#HV` only came and went: what it stands for is
+// still in the doorbell page, and has to be taken before user mode goes on.
+.macro unless_pending target
+    mov rax, gs:[{DOORBELL}]
+    test dword ptr [rax], {PENDING}
+    jnz \target
+.endm
 // With rsp at the frame's end.
 .macro store name
     mov [rsp + AT_\name], \name
@@ -49,6 +56,8 @@
 .globl enter_thread_after_call
 enter_thread_after_call:
     leave_kernel_stack
+after_call_window:
+    unless_pending stay_after_call
     lea rsp, [rdi + {FRAME_LENGTH}]
     callee_saved restore
     mov r11, [rsp + AT_rflags]
@@ -58,13 +67,17 @@ enter_thread_after_call:
     caller_saved restore
     restore rsp
     swapgs
+after_call_swapped:
     sysretq
+after_call_end:
 
 // enter_thread(rdi = frame): everything is loaded from the frame.
 .balign 64
 .globl enter_thread
 enter_thread:
     leave_kernel_stack
+enter_window:
+    unless_pending stay
     mov rsp, rdi
     callee_saved pop
     pop r11
@@ -78,7 +91,37 @@ enter_thread:
     pop rdi
     add rsp, 16                         // entry, error
     swapgs
+enter_swapped:
     iretq
+enter_end:
+
+// Returns from the two above as if user mode had been entered and left again at once. The frame is
+// whole as long as it was not left; behind a system call it lacks what the call overwrites.
+stay_after_call:
+    mov rsp, gs:[{FRAME_END}]
+    mov rcx, [rsp + AT_rip]
+    mov r11, [rsp + AT_rflags]
+    store rcx
+    store r11
+stay:
+    mov rsp, gs:[{FRAME_END}]
+    mov qword ptr [rsp + AT_entry], {ENTRY_INJECTION}
+    mov rsp, gs:[{KERNEL_STACK}]
+    callee_saved pop
+    ret
+
+// rest_until_injection(rdi = the doorbell page's pending events): waits for one, unless there is one.
+.balign 16
+.globl rest_until_injection
+rest_until_injection:
+    sti
+rest_window:
+    test dword ptr [rdi], {PENDING}
+    jnz rest_end
+    hlt
+rest_end:
+    cli
+    ret
 
 // From user mode by syscall: rcx is rip, r11 is rflags.
 .balign 64
@@ -100,7 +143,7 @@ enter_system_call:
 
 // One stub a vector, 16 bytes each. Vectors 8, 10 to 14, 17, 21, 29 and 30 push an error code.
 // The non-maskable interrupt (2) is ignored; 8, 18, 28 and 29 come on stacks of their own. Of these
-// only 29 goes on, and only out of user mode.
+// 29 goes on out of user mode only, and 28 always.
 .balign 64
 .globl trap_stubs
 trap_stubs:
@@ -117,7 +160,9 @@ trap_stubs:
     push vector
     .if vector == 29
     jmp trap_of_hypervisor
-    .elseif (vector == 8) || (vector == 18) || (vector == 28)
+    .elseif vector == 28
+    jmp injected
+    .elseif (vector == 8) || (vector == 18)
     jmp trap_in_kernel
     .else
     jmp trap_anywhere
@@ -156,6 +201,46 @@ trap_of_hypervisor:
     mov rax, gs:[{SCRATCH}]
     swapgs
     jmp trap_anywhere
+
+// In the kernel `#HV` is as good as ignored, for the doorbell page says the rest; but who is about to
+// wait, or to enter user mode, has looked there before and does not do it. A host that comes again
+// while this runs overwrites where it goes back to: with addresses of this very code, or with ones
+// that the test of cs in `trap_anywhere` refuses. That takes the host's own machine away, no more.
+.macro within from, end, target
+    lea rcx, [rip + \from]
+    cmp rax, rcx
+    jb 2f
+    lea rcx, [rip + \end]
+    cmp rax, rcx
+    jb \target
+2:
+.endm
+.balign 16
+injected:
+    test byte ptr [rsp + 24], 3         // cs
+    jnz trap_of_hypervisor
+    push rax
+    push rcx
+    mov rax, [rsp + 32]                 // rip
+    within rest_window, rest_end, injected_at_rest
+    within after_call_window, after_call_swapped, stay_after_call
+    within enter_window, enter_swapped, stay
+    within after_call_swapped, after_call_end, injected_after_call
+    within enter_swapped, enter_end, injected_entering
+    jmp injection_ends
+injected_at_rest:
+    mov [rsp + 32], rcx
+injection_ends:
+    pop rcx
+    pop rax
+    add rsp, 16                         // vector, error
+    iretq
+injected_after_call:
+    swapgs
+    jmp stay_after_call
+injected_entering:
+    swapgs
+    jmp stay
 
 trap_in_kernel:
     .irp name, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11

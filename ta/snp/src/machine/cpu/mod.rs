@@ -12,6 +12,7 @@ use context::Frame;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use x86_64::PhysAddr;
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
@@ -32,7 +33,12 @@ pub(crate) struct Cpu {
     /// At 28, so that its `rsp0` is aligned.
     tss: UnsafeCell<TaskStateSegment>,
     state: UnsafeCell<State>,
+    /// The host's pending events, in the doorbell page if there is one.
+    doorbell: AtomicPtr<u32>,
 }
+
+/// What is pending where there is no doorbell page.
+static NOTHING: AtomicU32 = AtomicU32::new(0);
 
 const _: () = assert!(core::mem::offset_of!(Cpu, tss) == 28);
 
@@ -59,6 +65,7 @@ static BOOT_CPU: Cpu = Cpu {
     padding: 0,
     tss: UnsafeCell::new(TaskStateSegment::new()),
     state: UnsafeCell::new(State { ready: ptr::null(), owner: ptr::null_mut(), root: 0 }),
+    doorbell: AtomicPtr::new(NOTHING.as_ptr()),
 };
 
 impl Cpu {
@@ -82,6 +89,11 @@ impl Cpu {
     fn set_state(&self, state: State) {
         // SAFETY: as in `state`.
         unsafe { *self.state.get() = state };
+    }
+
+    /// Does not enter user mode while events are pending there, from now on.
+    pub(crate) fn set_doorbell(&self, events: &'static AtomicU32) {
+        self.doorbell.store(events.as_ptr(), Ordering::Relaxed);
     }
 
     /// The root of the loaded address space.

@@ -5,7 +5,7 @@ use super::device::Device;
 use super::pci;
 use super::pool::PoolHal;
 use crate::link::{self, Broken, CONTROL, RECEIVE, TRANSMIT};
-use crate::machine::time::apic::{Apic, DOORBELL};
+use crate::machine::time::apic::Apic;
 use spin::Mutex;
 
 /// Messages over the console's queues, in memory of the pool.
@@ -15,7 +15,8 @@ static LINK: Mutex<Option<Link>> = Mutex::new(None);
 
 /// Finds the console and starts it.
 pub(crate) fn start() -> Option<()> {
-    let console = pci::find(Apic::message_address()?, u32::from(DOORBELL))?;
+    let (address, message) = Apic::message()?;
+    let console = pci::find(address, message)?;
     let device = Device::start(&console, &[CONTROL, RECEIVE, TRANSMIT])?;
     *LINK.lock() = Some(Link::new(device)?);
     Some(())

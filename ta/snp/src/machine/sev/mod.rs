@@ -8,9 +8,11 @@
 //! - [`instruction`]: `VMGEXIT` and `PVALIDATE`.
 //! - [`ghcb`]: exits through the page that the host reads and writes.
 //! - [`memory`]: pages become the guest's, or shared.
+//! - [`injection`]: the host's interrupts under Restricted Injection.
 //! - [`security`]: reports and derived keys.
 
 pub(crate) mod ghcb;
+pub(crate) mod injection;
 pub(crate) mod instruction;
 pub(crate) mod memory;
 pub(crate) mod security;

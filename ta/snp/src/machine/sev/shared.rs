@@ -4,6 +4,7 @@
 use crate::machine::host::pool;
 use crate::machine::memory::direct;
 use crate::sev::{PAGE_LEN, Page};
+use core::sync::atomic::AtomicU32;
 
 const WORDS: usize = PAGE_LEN / 8;
 
@@ -37,6 +38,13 @@ impl SharedPage {
         let at = direct::pointer::<u64>(self.0).wrapping_add(word % WORDS);
         // SAFETY: as in `read`.
         unsafe { at.write_volatile(value) }
+    }
+
+    /// Its first four bytes, which guest and host exchange.
+    pub(super) fn first_word(self) -> &'static AtomicU32 {
+        // SAFETY: within a page of the pool, aligned, mapped and this value's own for good. Rust code
+        // reaches these bytes atomically or volatile, and holds no reference of another kind.
+        unsafe { AtomicU32::from_ptr(direct::pointer(self.0)) }
     }
 
     /// Copies a whole page in.

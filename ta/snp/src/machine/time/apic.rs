@@ -6,14 +6,14 @@
 
 use crate::machine::cpu::features::Features;
 use crate::machine::host::{port, register::Window};
-use crate::machine::sev;
+use crate::machine::sev::{self, injection};
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
 /// Vector of the timer.
-const TIMER: u8 = 0x20;
+pub(crate) const TIMER: u8 = 0x20;
 /// Vector of the device that carries messages.
-pub(crate) const DOORBELL: u8 = 0x21;
+const DOORBELL: u8 = 0x21;
 const SPURIOUS: u8 = 0xff;
 
 const BASE: u32 = 0x1b;
@@ -27,6 +27,8 @@ const ID: u32 = 0x02;
 const TASK_PRIORITY: u32 = 0x08;
 const END_OF_INTERRUPT: u32 = 0x0b;
 const SPURIOUS_VECTOR: u32 = 0x0f;
+/// First of eight words with a bit for each vector that was taken and has not ended.
+const IN_SERVICE: u32 = 0x10;
 /// First of eight words with a bit for each vector that waits to be taken.
 const REQUESTS: u32 = 0x20;
 const TIMER_ENTRY: u32 = 0x32;
@@ -76,24 +78,32 @@ impl Apic {
         Some(APIC.call_once(|| apic))
     }
 
-    pub(super) fn get() -> Option<&'static Self> {
+    pub(crate) fn get() -> Option<&'static Self> {
         APIC.get()
     }
 
-    /// Address to which a device writes [`DOORBELL`] to interrupt this processor.
-    pub(crate) fn message_address() -> Option<u32> {
+    /// Address to which a device writes, and what, to interrupt this processor.
+    pub(crate) fn message() -> Option<(u32, u32)> {
         let apic = APIC.get()?;
         let id = match apic {
             Self::X2 => apic.read(ID),
             Self::Mapped(_) => apic.read(ID) >> 24,
         };
-        (id < 0xff).then_some(0xfee0_0000 | id << 12)
+        (id < 0xff).then_some((0xfee0_0000 | id << 12, u32::from(raised(DOORBELL))))
     }
 
     /// Whether the timer's interrupt waits to be taken. To be asked while interrupts are off.
     pub(super) fn timer_rang(&self) -> bool {
-        let word = self.read(REQUESTS.wrapping_add(u32::from(TIMER / 32)));
-        word & 1 << (TIMER % 32) != 0
+        self.has(REQUESTS, raised(TIMER)) || injection::is_pending()
+    }
+
+    /// Whether an interrupt was taken and has not ended.
+    pub(crate) fn is_in_service(&self, vector: u8) -> bool {
+        self.has(IN_SERVICE, vector)
+    }
+
+    fn has(&self, first: u32, vector: u8) -> bool {
+        self.read(first.wrapping_add(u32::from(vector / 32))) & 1 << (vector % 32) != 0
     }
 
     /// Interrupts every so many ticks. The count comes first: with what a one-shot of a few ticks
@@ -101,12 +111,12 @@ impl Apic {
     /// up with that never lets the processor write again.
     pub(super) fn periodic(&self, ticks: u32) {
         self.write(INITIAL_COUNT, ticks);
-        self.write(TIMER_ENTRY, PERIODIC | u32::from(TIMER));
+        self.write(TIMER_ENTRY, PERIODIC | u32::from(raised(TIMER)));
     }
 
     /// Interrupts once.
     pub(super) fn one_shot(&self, ticks: u32) {
-        self.write(TIMER_ENTRY, u32::from(TIMER));
+        self.write(TIMER_ENTRY, u32::from(raised(TIMER)));
         self.write(INITIAL_COUNT, ticks);
     }
 
@@ -128,6 +138,11 @@ impl Apic {
             Self::Mapped(window) => window.write_u32((register << 4) as usize, value),
         }
     }
+}
+
+/// The vector with which the controller raises an interrupt.
+fn raised(vector: u8) -> u8 {
+    injection::emulated_vector().unwrap_or(vector)
 }
 
 /// Ends an interrupt, if the vector is one that has an end.

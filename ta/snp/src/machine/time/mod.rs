@@ -9,6 +9,7 @@ mod pit;
 
 use super::Payload;
 use super::cpu::features::Features;
+use super::sev::injection;
 use crate::timescale::Timescale;
 use apic::Apic;
 use core::arch::x86_64::_rdtsc;
@@ -70,8 +71,7 @@ fn measure_timer(apic: &Apic, scale: &Timescale) -> Option<Timescale> {
         }
         shortest_ns = shortest_ns.min(elapsed_ns());
         // The interrupt waits, so this takes it and goes on.
-        interrupts::enable_and_hlt();
-        interrupts::disable();
+        rest();
     }
     Timescale::new(u64::from(WATCHED_TICKS).checked_mul(1_000_000_000)?.checked_div(shortest_ns)?)
 }
@@ -100,9 +100,19 @@ pub(crate) fn wait(until_ns: Option<u64>) {
         }
         None => arm(0, |apic, _| apic.stop()),
     }
-    interrupts::enable_and_hlt();
-    interrupts::disable();
+    rest();
     tick();
+}
+
+/// Until an interrupt, which is taken.
+fn rest() {
+    if injection::is_restricted() {
+        injection::rest();
+        injection::take();
+    } else {
+        interrupts::enable_and_hlt();
+        interrupts::disable();
+    }
 }
 
 impl Clock for Payload {
