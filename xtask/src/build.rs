@@ -2,11 +2,13 @@
 //! Builds the two halves: the guest payload and the launcher.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::{
     process,
@@ -23,15 +25,49 @@ pub(crate) struct Built {
     release_payload: PathBuf,
 }
 
+/// The names of the payloads, for the simulation and for SNP machines.
+const PAYLOADS: [&str; 2] = ["strongroom-snp", "strongroom-snp-release"];
+
+/// What builds the payloads.
+fn payloads(workspace: &Workspace, route: Route) -> Command {
+    let mut command = route.cargo(workspace, "build", PAYLOAD_TARGET);
+    command.args(["--release", "--package", "strongroom-snp"]);
+    command.args(PAYLOADS.iter().flat_map(|name| ["--bin", name]));
+    command
+}
+
+/// Prints what the payloads are by each compiler that is here: what one builds is the same wherever it
+/// does, and what another builds is not.
+pub(crate) fn print_digests(workspace: &Workspace) -> Result<()> {
+    for route in Route::all_to(PAYLOAD_TARGET) {
+        let folder = workspace.target.join("digests").join(format!("{route:?}"));
+        let step = Step::start("build payload");
+        let mut command = payloads(workspace, route);
+        process::run_quietly(command.arg("--target-dir").arg(&folder))?;
+        step.finish("built");
+        println!("{}", route.compiler().context("the compiler does not say what it is")?);
+        for name in PAYLOADS {
+            let file = folder.join(PAYLOAD_TARGET).join("release").join(name);
+            let digest = Sha256::digest(fs::read(&file)?);
+            println!("  sha256:{} {name}", hex(&digest));
+        }
+    }
+    if !Route::all_to(PAYLOAD_TARGET).contains(&Route::DebianWeb) {
+        eprintln!("Debian's rustc-web is not here: its digests are not shown");
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Built {
     /// Builds payload and launcher; shows cargo's output only on failure.
     pub(crate) fn make(workspace: &Workspace) -> Result<Self> {
         let route = Route::to(PAYLOAD_TARGET).context("no compiler for the payload")?;
         let step = Step::start("build payload");
-        let mut command = route.cargo(workspace, "build", PAYLOAD_TARGET);
-        command.args(["--release", "--package", "strongroom-snp"]);
-        command.args(["--bin", "strongroom-snp", "--bin", "strongroom-snp-release"]);
-        process::run_quietly(&mut command)?;
+        process::run_quietly(&mut payloads(workspace, route))?;
         step.finish("built");
         let step = Step::start("build launcher");
         let mut command = cargo(workspace);

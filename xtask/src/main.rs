@@ -43,7 +43,13 @@ enum Task {
     /// Install what the other commands need, after saying what that is
     Setup(Setup),
     /// Build the payload and the launcher, and say where they are
-    Build(Setup),
+    Build {
+        /// Also print the payloads' digests by each supported compiler that is here
+        #[arg(long)]
+        digests: bool,
+        #[command(flatten)]
+        setup: Setup,
+    },
     /// Boot the payload and run Debian programs in it, to look at
     Demo {
         /// Show attestation instead: a secret goes to a measured program, and to no other
@@ -110,11 +116,14 @@ fn perform(task: Task) -> anyhow::Result<ExitCode> {
             setup::setup(&workspace, Wants::ALL, no_install)?;
             eprintln!("everything is installed");
         }
-        Task::Build(Setup { no_install }) => {
+        Task::Build { digests, setup: Setup { no_install } } => {
             setup::setup(&workspace, Wants::BUILD, no_install)?;
             build::Built::make(&workspace)?;
             println!("payload:  {}", workspace.payload().display());
             println!("launcher: {}", workspace.launcher().display());
+            if digests {
+                build::print_digests(&workspace)?;
+            }
         }
         Task::Demo { attested: true, setup } => demo::attested(&workspace, setup.no_install)?,
         Task::Demo { attested: false, setup } => demo::demo(&workspace, setup.no_install)?,

@@ -38,6 +38,22 @@ pub(crate) enum Route {
 impl Route {
     /// The route to `target`, if there is one on this machine now.
     pub(crate) fn to(target: &str) -> Option<Self> {
+        Self::all_to(target).into_iter().next()
+    }
+
+    /// All routes to `target` that are there, the one that is taken first.
+    pub(crate) fn all_to(target: &str) -> Vec<Self> {
+        let mut routes: Vec<Self> = Self::active_to(target).into_iter().collect();
+        let parts = ["/usr/bin/cargo", "/usr/bin/rustc", DEBIAN_SOURCE];
+        let links = target != PAYLOAD_TARGET || debian_linker().is_some();
+        if links && parts.iter().all(|part| Path::new(part).exists()) {
+            routes.push(Self::DebianWeb);
+        }
+        routes
+    }
+
+    /// The route by the active toolchain.
+    fn active_to(target: &str) -> Option<Self> {
         let links = target != PAYLOAD_TARGET || debian_linker().is_some();
         if let Some(sysroot) = sysroot(Path::new(&rustc())) {
             let library = Path::new(&sysroot).join("lib/rustlib");
@@ -50,9 +66,17 @@ impl Route {
                 return Some(Self::ActiveSource);
             }
         }
-        let parts = ["/usr/bin/cargo", "/usr/bin/rustc", DEBIAN_SOURCE];
-        let debian = links && parts.iter().all(|part| Path::new(part).exists());
-        debian.then_some(Self::DebianWeb)
+        None
+    }
+
+    /// The compiler, as it names itself.
+    pub(crate) fn compiler(self) -> Option<String> {
+        let rustc = match self {
+            Self::Installed | Self::ActiveSource => rustc(),
+            Self::DebianWeb => OsString::from("/usr/bin/rustc"),
+        };
+        let output = Command::new(rustc).arg("--version").output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// `cargo SUBCOMMAND --target TARGET`, set up for this route.
@@ -62,6 +86,9 @@ impl Route {
             Self::DebianWeb => debian_cargo(workspace),
         };
         command.args([subcommand, "--target", target]);
+        if target == PAYLOAD_TARGET {
+            command.arg("--config").arg(format!("target.{target}.rustflags=[{:?}]", remap()));
+        }
         if self != Self::Installed {
             command.env("RUSTC_BOOTSTRAP", "1");
             command.args(["-Zbuild-std=core,alloc"]);
@@ -72,6 +99,15 @@ impl Route {
         }
         command
     }
+}
+
+/// A flag of the compiler's. Messages of panics name source files: those of dependencies are named as
+/// if they were at the same place on every computer, or each would build another image.
+pub(crate) fn remap() -> String {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let sources = home.unwrap_or_default().join("registry/src");
+    format!("--remap-path-prefix={}=/registry", sources.display())
 }
 
 impl Route {

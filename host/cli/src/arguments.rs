@@ -28,6 +28,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    New(crate::new::NewOptions),
     Run(Box<RunOptions>),
     #[command(subcommand)]
     Image(ImageCommand),
@@ -165,6 +166,9 @@ pub(crate) struct MeasureOptions {
     pub(crate) launch: LaunchProfile,
     #[command(flatten, next_help_heading = "For --tee optee")]
     pub(crate) application: NamingOptions,
+    /// Also write a policy to begin with, which accepts this package's sessions and no other's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,

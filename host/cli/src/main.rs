@@ -8,8 +8,10 @@ mod connect;
 mod enroll;
 mod evidence;
 mod image;
+mod new;
 mod pack_ta;
 mod package;
+mod policy;
 mod report;
 mod run;
 mod sign_ta;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(options) => run::run(*options, began),
+        Command::New(options) => new::new(&options),
         Command::Image(command) => image::image(command),
         Command::Pack(options) => package::pack(options),
         Command::Measure(options) => package::measure(options),

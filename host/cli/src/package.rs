@@ -2,7 +2,7 @@
 //! `strongroom pack`, `strongroom measure` and `strongroom igvm`.
 
 use crate::arguments::{IgvmOptions, LaunchProfile, MeasureOptions, PackOptions};
-use crate::report;
+use crate::{policy, report};
 use anyhow::Context as _;
 use std::fs;
 use std::io::Write as _;
@@ -42,6 +42,10 @@ pub(crate) fn pack(options: PackOptions) -> anyhow::Result<ExitCode> {
 pub(crate) fn measure(options: MeasureOptions) -> anyhow::Result<ExitCode> {
     let package = Package::open(&options.package).map_err(LaunchError::from)?;
     if options.launch.target == Target::Optee {
+        anyhow::ensure!(
+            options.policy.is_none(),
+            "a policy for a trusted application needs an enrolled device: docs/attestation.md has one"
+        );
         return measure_application(&package, &options);
     }
     let profile = profile(&options.launch)?;
@@ -50,6 +54,10 @@ pub(crate) fn measure(options: MeasureOptions) -> anyhow::Result<ExitCode> {
     let said =
         if options.json { serde_json::to_string_pretty(&measurement)? } else { text(&measurement) };
     print(&said)?;
+    if let Some(file) = &options.policy {
+        let text = policy::for_sessions(options.launch.target, &measurement);
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

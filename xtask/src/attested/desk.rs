@@ -17,7 +17,7 @@ use crate::{
 
 /// No command here takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
-const POLICY: &str = include_str!("../../../xtest/attested/policy.toml");
+const POLICY: &str = include_str!("../../../host/cli/templates/policy-snp-sim.toml");
 
 /// The launcher, with a folder and a simulated chip of its own.
 pub(crate) struct Desk<'a> {
@@ -99,7 +99,15 @@ impl<'a> Desk<'a> {
 
 /// A policy for simulated evidence with that launch digest and privilege level.
 pub(crate) fn policy(digest: &str, level: u8) -> String {
-    POLICY.replace("MEASUREMENT", digest).replace("LEVEL", &level.to_string())
+    let level = level.to_string();
+    let values = [
+        ("{{measurement}}", digest),
+        ("{{features}}", "1"),
+        ("{{level}}", &level),
+        ("{{secure_tsc}}", "false"),
+        ("{{restricted_injection}}", "false"),
+    ];
+    values.iter().fold(POLICY.to_owned(), |text, (gap, value)| text.replace(gap, value))
 }
 
 /// The bytes of hexadecimal digits.
@@ -115,6 +123,6 @@ mod tests {
     #[test]
     fn a_policy_has_no_gap() {
         let text = policy(&"ab".repeat(48), 1);
-        assert!(!text.contains("MEASUREMENT\"") && text.contains("vmpls = [1]"));
+        assert!(!text.contains("{{") && text.contains("vmpls = [1]"));
     }
 }

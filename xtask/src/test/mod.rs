@@ -15,6 +15,7 @@ mod optee;
 mod oracle;
 mod program;
 mod programs;
+mod projects;
 mod services;
 mod snpguest;
 mod tally;
@@ -57,7 +58,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) mutants: bool,
     /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, services,
-    /// optee, optee-run, which is a part of it, sdk, snpguest, kvm) or a part of the name of a case or
+    /// new, optee, optee-run, which is a part of it, sdk, snpguest, kvm) or a part of the name of a case or
     /// test program
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
@@ -74,6 +75,7 @@ const STEPS: &[&str] = &[
     "launched",
     "evidence",
     "services",
+    "new",
     "snpguest",
     "optee",
     "optee-run",
@@ -110,14 +112,8 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     }
     setup::setup(workspace, Wants::ALL, options.no_install)?;
     check_sources(workspace, options, &tally);
-    let wants_kvm = options.wants_long("kvm");
-    let wants_snpguest = options.wants_long("snpguest");
-    let wants_launched = options.wants_step("launched");
-    let wants_evidence = options.wants_step("evidence");
-    let wants_services = options.wants_step("services");
-    let wants_images =
-        wants_kvm || wants_snpguest || wants_launched || wants_evidence || wants_services;
-    if wants_images || !(programs.is_empty() && cases.is_empty()) {
+    let guests = Guests::of(options);
+    if guests.any() || !(programs.is_empty() && cases.is_empty()) {
         let mut built = None;
         tally.check("build", || {
             built = Some(Built::make(workspace)?);
@@ -125,31 +121,7 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
         });
         if let Some(built) = built {
             run_in_payload(workspace, &built, programs, cases, options.fuzzer_calls(), &tally);
-            if wants_launched {
-                launched::check(workspace, &built, &tally);
-            }
-            if wants_evidence {
-                evidence::check(workspace, &built, &tally);
-                tally.check("a secret goes to the measured program and to no other", || {
-                    attested::play(workspace, &built, &mut |_| ())
-                });
-                tally.check("a secret is not in the memory of those who carry it", || {
-                    attested::search(workspace, &built)
-                });
-            }
-            if wants_services {
-                services::check(workspace, &built, &tally);
-            }
-            if wants_snpguest {
-                tally.check("AMD's snpguest gets and verifies a report", || {
-                    snpguest::check(workspace, &built)
-                });
-            }
-            if wants_kvm {
-                tally.check("a KVM that loses vector registers is found out", || {
-                    kvm::check(workspace, &built)
-                });
-            }
+            guests.check(workspace, &built, &tally);
         }
     }
     if options.wants_step("optee") {
@@ -165,6 +137,66 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
         });
     }
     Ok(tally.finish())
+}
+
+/// Steps that launch guests of their own.
+#[derive(Clone, Copy, Debug)]
+struct Guests {
+    launched: bool,
+    evidence: bool,
+    services: bool,
+    new: bool,
+    snpguest: bool,
+    kvm: bool,
+}
+
+impl Guests {
+    fn of(options: &Options) -> Self {
+        Self {
+            launched: options.wants_step("launched"),
+            evidence: options.wants_step("evidence"),
+            services: options.wants_step("services"),
+            new: options.wants_step("new"),
+            snpguest: options.wants_long("snpguest"),
+            kvm: options.wants_long("kvm"),
+        }
+    }
+
+    const fn any(self) -> bool {
+        let Self { launched, evidence, services, new, snpguest, kvm } = self;
+        launched || evidence || services || new || snpguest || kvm
+    }
+
+    fn check(self, workspace: &Workspace, built: &Built, tally: &Tally) {
+        if self.launched {
+            launched::check(workspace, built, tally);
+        }
+        if self.evidence {
+            evidence::check(workspace, built, tally);
+            tally.check("a secret goes to the measured program and to no other", || {
+                attested::play(workspace, built, &mut |_| ())
+            });
+            tally.check("a secret is not in the memory of those who carry it", || {
+                attested::search(workspace, built)
+            });
+        }
+        if self.services {
+            services::check(workspace, built, tally);
+        }
+        if self.new {
+            projects::check(workspace, built, tally);
+        }
+        if self.snpguest {
+            tally.check("AMD's snpguest gets and verifies a report", || {
+                snpguest::check(workspace, built)
+            });
+        }
+        if self.kvm {
+            tally.check("a KVM that loses vector registers is found out", || {
+                kvm::check(workspace, built)
+            });
+        }
+    }
 }
 
 fn run_in_payload(
