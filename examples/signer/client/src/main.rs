@@ -7,7 +7,6 @@
 #[cfg(target_arch = "aarch64")]
 mod cost;
 
-use ed25519_dalek::{Signature, VerifyingKey};
 use std::{
     env,
     error::Error,
@@ -16,9 +15,12 @@ use std::{
 };
 use strongroom::{CallError, Connect, ConnectError, client::Opening};
 use strongroom_connect::{Session, Way};
+use strongroom_keys::Algorithm;
 use strongroom_signer::{RATE, SignError, SignerClient, UUID};
 
 type Client = SignerClient<Session>;
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Ed25519, Algorithm::P256];
+
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
@@ -53,9 +55,12 @@ fn check() -> Outcome {
     signs(&mut client)?;
     println!("ok signs");
     let mut other = Client::connect(way()?)?;
-    ensure(other.public_key()? == client.public_key()?, "sessions have one key")?;
+    for algorithm in ALGORITHMS {
+        let same = other.public_key(algorithm)? == client.public_key(algorithm)?;
+        ensure(same, "sessions have the same keys")?;
+    }
     ensure(other.log()?.last() == Some(&[7; 32]), "sessions have one log")?;
-    ensure(other.stored()? == ["key", "log"], "two things are stored")?;
+    ensure(other.stored()? == ["key/ed25519", "key/p256", "log"], "three things are stored")?;
     println!("ok sessions share what is sealed: {} in the log", other.log()?.len());
     let other_version = OtherVersion(way()?);
     let refused = Client::connect(other_version).err();
@@ -84,13 +89,12 @@ fn check() -> Outcome {
 }
 
 fn signs(client: &mut Client) -> Outcome {
-    let key = VerifyingKey::from_bytes(&client.public_key()?).map_err(|_| "no public key")?;
-    for _ in 0..RATE {
-        let (r, s) = client.sign([7; 32])?;
-        let signature = Signature::from_components(r, s);
-        key.verify_strict(&[7; 32], &signature).map_err(|_| "a signature is wrong")?;
+    for algorithm in ALGORITHMS.into_iter().cycle().take(RATE) {
+        let signature = client.sign(algorithm, [7; 32])?;
+        let verifies = client.public_key(algorithm)?.verify(&[7; 32], &signature);
+        ensure(verifies, "a signature is the key's")?;
     }
-    let refused = client.sign([7; 32]);
+    let refused = client.sign(Algorithm::P256, [7; 32]);
     ensure(matches!(refused, Err(CallError::Service(SignError::TooOften(_)))), "too often")
 }
 
@@ -107,6 +111,6 @@ impl Connect for OtherVersion {
     fn connect(self, opening: &Opening) -> Result<Session, ConnectError> {
         let mut opening = opening.clone();
         opening.hello.version = 2;
-        self.0.connect(&opening)
+        Connect::connect(self.0, &opening)
     }
 }
