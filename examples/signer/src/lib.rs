@@ -9,7 +9,11 @@ extern crate alloc;
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
-use strongroom::{Caller, OpenError, Platform, Service, platform::StorageError};
+use sha2::{Digest as _, Sha512};
+use strongroom::{
+    Caller, OpenError, Platform, Service,
+    platform::{EvidenceError, NONCE_LEN, StorageError},
+};
 use strongroom_keys::{Algorithm, KeyError, Keys, PublicKey, Signature, SigningKey};
 
 /// The trusted application's name.
@@ -32,6 +36,8 @@ pub enum SignError {
     TooOften(u32),
     /// The log cannot be written, and nothing is signed without it.
     Log(StorageError),
+    /// The machine gives no evidence.
+    Evidence(EvidenceError),
 }
 
 impl core::fmt::Display for SignError {
@@ -39,8 +45,15 @@ impl core::fmt::Display for SignError {
         match self {
             Self::TooOften(millis) => write!(formatter, "too often: wait {millis} ms"),
             Self::Log(error) => write!(formatter, "the log cannot be written: {error}"),
+            Self::Evidence(error) => write!(formatter, "there is no evidence: {error:?}"),
         }
     }
+}
+
+/// What evidence about a key is bound to: a hash over the client's nonce and the public key.
+pub fn bound(nonce: &[u8; 32], key: &PublicKey) -> [u8; NONCE_LEN] {
+    let parts = [b"strongroom signer 1\0".as_slice(), nonce, &key.bytes];
+    Sha512::digest(parts.concat()).into()
 }
 
 /// Signs with keys that stay inside.
@@ -52,6 +65,8 @@ pub trait Signer {
     fn public_key(&self, algorithm: Algorithm) -> PublicKey;
     /// Signs a digest, as a message of 32 bytes.
     fn sign(&mut self, algorithm: Algorithm, digest: [u8; 32]) -> Result<Signature, SignError>;
+    /// Evidence about this service, that a key is its own: bound to [`bound`].
+    fn evidence(&self, algorithm: Algorithm, nonce: [u8; 32]) -> Result<Vec<u8>, SignError>;
     /// Digests that were signed, by all sessions, the latest last.
     fn log(&self) -> Result<Vec<[u8; 32]>, SignError>;
     /// Names of what lies in sealed storage.
@@ -143,6 +158,11 @@ impl Signer for KeyKeeper {
         self.take_turn()?;
         self.platform.exclusively(|| self.log_one(&digest))?;
         Ok(self.key(algorithm).sign(&digest))
+    }
+
+    fn evidence(&self, algorithm: Algorithm, nonce: [u8; 32]) -> Result<Vec<u8>, SignError> {
+        let bound = bound(&nonce, &self.key(algorithm).public());
+        self.platform.evidence(&bound).map_err(SignError::Evidence)
     }
 
     fn log(&self) -> Result<Vec<[u8; 32]>, SignError> {

@@ -6,7 +6,7 @@
 
 extern crate alloc;
 
-use alloc::{borrow::ToOwned as _, vec::Vec};
+use alloc::{borrow::ToOwned as _, collections::BTreeMap, vec::Vec};
 use core::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use strongroom::{
@@ -30,6 +30,8 @@ pub const SIGNED: &[u8] = b"strongroom wallet 1\0";
 const WALLET: &str = "wallet";
 const MASTER: &str = "master";
 const PROOF: &[u8] = b"the PIN is right";
+/// Addresses that a session remembers.
+const ADDRESSES_MAX: usize = 32;
 /// Bytes of a wallet in storage, at most.
 const WALLET_MAX: usize = 128;
 
@@ -126,12 +128,14 @@ pub struct MyWallet {
     master: SecretKey,
     /// The key of all accounts, once there is a wallet.
     accounts: Option<SecretKey>,
+    /// Those that were asked for of late.
+    addresses: BTreeMap<u32, [u8; 32]>,
 }
 
 impl Service for MyWallet {
     fn open(platform: &Platform, _caller: &Caller) -> Result<Self, OpenError> {
         let master = Keys::of(platform).secret(MASTER).map_err(|_| OpenError::Storage)?;
-        Ok(Self { platform: platform.clone(), master, accounts: None })
+        Ok(Self { platform: platform.clone(), master, accounts: None, addresses: BTreeMap::new() })
     }
 }
 
@@ -188,8 +192,16 @@ impl MyWallet {
 
 impl Wallet for MyWallet {
     fn address(&mut self, account: u32) -> Result<[u8; 32], WalletError> {
+        if let Some(address) = self.addresses.get(&account) {
+            return Ok(*address);
+        }
         let public = self.account(account)?.public();
-        public.bytes.try_into().map_err(|_| KeyError::Kind.into())
+        let address = public.bytes.try_into().map_err(|_| KeyError::Kind)?;
+        if self.addresses.len() >= ADDRESSES_MAX {
+            self.addresses.clear();
+        }
+        self.addresses.insert(account, address);
+        Ok(address)
     }
 
     fn allow(&mut self, pin: &str, amount: u64) -> Result<(), WalletError> {

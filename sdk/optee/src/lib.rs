@@ -17,6 +17,8 @@ mod commands;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]
+mod evidence;
+#[cfg(target_os = "none")]
 mod machine;
 
 #[cfg(target_os = "none")]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Calls the signer by its URL, as any program does that is not inside: tries all of it. Without a URL
+//! Calls the signer by its URL, as any program does that is not inside: tries all of it; with a file
+//! behind the URL, gets evidence about a key and writes it there. Without a URL
 //! it is the trusted application on this device; then it also compares what an empty call costs with a
 //! raw one.
 #![forbid(unsafe_code)]
@@ -16,15 +17,18 @@ use std::{
 use strongroom::{CallError, Connect, ConnectError, client::Opening};
 use strongroom_connect::{Session, Way};
 use strongroom_keys::Algorithm;
-use strongroom_signer::{RATE, SignError, SignerClient, UUID};
+use strongroom_signer::{RATE, SignError, SignerClient, UUID, bound};
 
 type Client = SignerClient<Session>;
+/// A verifier makes up another one each time.
+const NONCE: [u8; 32] = [5; 32];
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Ed25519, Algorithm::P256];
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    match check().and_then(|()| costs()) {
+    let asked = env::args().nth(2).map_or_else(|| check().and_then(|()| costs()), |to| keep(&to));
+    match asked {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -47,6 +51,15 @@ fn costs() -> Outcome {
     if url().is_none() {
         return cost::compare();
     }
+    Ok(())
+}
+
+/// Writes what a key's evidence is bound to, and the evidence, to a file: for a verifier.
+fn keep(to: &str) -> Outcome {
+    let mut client = Client::connect(way()?)?;
+    let key = client.public_key(Algorithm::P256)?;
+    let evidence = client.evidence(Algorithm::P256, NONCE)?;
+    std::fs::write(to, [bound(&NONCE, &key).as_slice(), &evidence].concat())?;
     Ok(())
 }
 
