@@ -61,25 +61,7 @@ impl Service {
                 ));
             };
             let method = Method::parse(function)?;
-            if methods.iter().any(|earlier| earlier.name == method.name) {
-                return Err(Error::new(
-                    method.name.span(),
-                    "there is a method of this name already",
-                ));
-            }
-            if let Some(command) = &method.command {
-                let taken = |one: &&Command| one.number == command.number;
-                if methods
-                    .iter()
-                    .filter_map(|earlier| earlier.command.as_ref())
-                    .any(|it| taken(&it))
-                {
-                    return Err(Error::new(
-                        method.name.span(),
-                        "another method has this command: give each a number of its own",
-                    ));
-                }
-            }
+            check_unique(&method, &methods)?;
             methods.push(method);
         }
         if methods.is_empty() {
@@ -87,6 +69,19 @@ impl Service {
         }
         Ok(Self { item, version, methods })
     }
+}
+
+fn check_unique(method: &Method, others: &[Method]) -> Result<()> {
+    let refused = |why| Err(Error::new(method.name.span(), why));
+    if others.iter().any(|earlier| earlier.name == method.name) {
+        return refused("there is a method of this name already");
+    }
+    let number = |method: &Method| method.command.as_ref().map(|command| command.number);
+    let own = number(method);
+    if own.is_some() && others.iter().any(|earlier| number(earlier) == own) {
+        return refused("another method has this command: give each a number of its own");
+    }
+    Ok(())
 }
 
 fn check_trait(item: &ItemTrait) -> Result<()> {

@@ -50,6 +50,9 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
     tally.check("the signer as a program in an SNP guest, called by URL", || {
         signer(workspace, built)
     });
+    tally.check("an owner's secret seals for all versions that get it", || {
+        upgrade(workspace, built)
+    });
     tally.check("the vault in an SNP guest that is killed between tries", || {
         vault(workspace, built)
     });
@@ -143,6 +146,8 @@ impl<'a> Called<'a> {
 struct Example<'a> {
     desk: Desk<'a>,
     client: PathBuf,
+    /// The service waits for its owner, who brings a secret.
+    owned: bool,
 }
 
 impl<'a> Example<'a> {
@@ -153,6 +158,7 @@ impl<'a> Example<'a> {
         built: &'a Built,
         example: &str,
         hostnames: &[&str],
+        owned: bool,
     ) -> Result<Self> {
         let package = format!("strongroom-{example}");
         let (service, client) = (format!("{package}-ta"), format!("{package}-client"));
@@ -170,12 +176,18 @@ impl<'a> Example<'a> {
         let root = root.image(workspace)?;
         let desk = Desk::new(built)?;
         fs::create_dir(desk.path("sealed"))?;
+        let session = if owned {
+            let owner = key(&desk, "owner.key")?;
+            format!("[session]\nowners = ['{owner}']\nsecrets = ['sealing.key']\n")
+        } else {
+            String::new()
+        };
         for name in hostnames {
             let manifest = format!(
                 "[workload]\nprogram = '/service'\nhostname = '{name}'\n\
                  [image]\nroot = '{}'\n[service]\nany-client = true\n\
                  [[grant.directory]]\nuntrusted-plaintext-directory = '{}'\nmount = '/sealed'\n\
-                 writable = true\n[resources]\nmemory = '64M'\n",
+                 writable = true\n{session}[resources]\nmemory = '64M'\n",
                 root.display(),
                 desk.path("sealed").display()
             );
@@ -183,7 +195,7 @@ impl<'a> Example<'a> {
             let policy = policy(&desk.measured(name)?, LEVEL);
             fs::write(desk.path(&format!("{name}-policy.toml")), policy)?;
         }
-        Ok(Self { desk, client: workspace.target.join("tool").join(client) })
+        Ok(Self { desk, client: workspace.target.join("tool").join(client), owned })
     }
 
     /// Runs a package and has the client call it, so often and with these words; then the enclave is
@@ -193,9 +205,14 @@ impl<'a> Example<'a> {
         let mut run = self.desk.run(name);
         run.arg("--attach").arg(format!("unix:{}", attach.display()));
         run.arg("--grant").arg(format!("dir:{}=/sealed:rw", self.desk.path("sealed").display()));
+        // One that was killed has left its socket.
+        let _ = fs::remove_file(&attach);
         let enclave = Running::start(run.stdin(Stdio::null()).stdout(Stdio::null()))?;
         wait_for(|| attach.exists().then_some(()))?;
         let policy = self.desk.path(&format!("{policy}-policy.toml"));
+        if self.owned {
+            self.bring_secret(&attach, &policy)?;
+        }
         let url = format!(
             "snp+unix:{}?policy={}&insecure-accept-simulated=true",
             attach.display(),
@@ -206,15 +223,43 @@ impl<'a> Example<'a> {
         };
         let finished = calls.iter().map(call).collect();
         drop(enclave);
-        // It was killed, and has left its socket.
-        fs::remove_file(&attach)?;
         finished
     }
+
+    fn bring_secret(&self, to: &Path, policy: &Path) -> Result<()> {
+        let mut attach = self.desk.strongroom(&["attach", "--insecure-accept-simulated"]);
+        attach.arg(format!("unix:{}", to.display())).arg("--policy").arg(policy);
+        attach.arg("--owner-key").arg(self.desk.path("owner.key")).arg("--secret");
+        attach.arg(format!("sealing.key=@{}", self.desk.path("sealing.key").display()));
+        process::run_quietly(&mut attach).map(|_| ())
+    }
+}
+
+/// What an owner's secret seals is read by all versions that the owner gives it to, and by no other.
+fn upgrade(workspace: &Workspace, built: &Built) -> Result<()> {
+    let signer = Example::make(workspace, built, "signer", &["older", "newer"], true)?;
+    let secret = signer.desk.path("sealing.key");
+    fs::write(&secret, [7; 32])?;
+    for (name, kept) in
+        [("older", "5 in the log"), ("newer", "10 in the log"), ("older", "15 in the log")]
+    {
+        let called = signer.call(name, name, &[&[]])?.pop().context("it was called")?;
+        ensure!(called.status == 0 && text(&called).contains(kept), "{}", text(&called));
+    }
+    // The owner's policy names the newer one only: the older one gets no secret.
+    let refused = signer.call("older", "newer", &[&[]]).err().map(|error| format!("{error:#}"));
+    let refused = refused.context("a version that the policy does not name gets the secret")?;
+    ensure!(refused.contains("snp.measurements"), "{refused}");
+    fs::write(&secret, [8; 32])?;
+    let other = signer.call("newer", "newer", &[&[]])?.pop().context("it was called")?;
+    let said = "sealed storage is missing or damaged";
+    ensure!(other.status == 1 && text(&other).contains(said), "{}", text(&other));
+    Ok(())
 }
 
 /// Its key and its log outlive the enclave, and stay with its measurement.
 fn signer(workspace: &Workspace, built: &Built) -> Result<()> {
-    let signer = Example::make(workspace, built, "signer", &["signer", "upgraded"])?;
+    let signer = Example::make(workspace, built, "signer", &["signer", "upgraded"], false)?;
     let call = |name: &str, policy: &str| -> Result<Finished> {
         signer.call(name, policy, &[&[]])?.pop().context("it was called")
     };
@@ -269,7 +314,7 @@ fn evidence(signer: &Example<'_>) -> Result<()> {
 
 /// Tries are counted over the end of an enclave, and given back by a host that restores old storage.
 fn vault(workspace: &Workspace, built: &Built) -> Result<()> {
-    let vault = Example::make(workspace, built, "vault", &["vault"])?;
+    let vault = Example::make(workspace, built, "vault", &["vault"], false)?;
     let call = |calls: &[&[&str]], said: &[&str]| -> Result<()> {
         let finished = vault.call("vault", "vault", calls)?;
         ensure!(finished.len() == said.len(), "as many answers as calls");

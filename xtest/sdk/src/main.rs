@@ -46,7 +46,8 @@ fn signs() -> Result<(), Failed> {
     let said = in_c(&[])?;
     let field = |name: &str| {
         let line = said.lines().find_map(|line| line.strip_prefix(name));
-        line.map(str::trim).and_then(bytes).ok_or("the client in C says something else")
+        line.and_then(|digits| hex::decode(digits.trim()).ok())
+            .ok_or("the client in C says something else")
     };
     let (address, signature) = (field("address")?, field("signature")?);
     let signature = Signature::from_bytes(&signature.try_into().map_err(|_| "no signature")?);
@@ -117,11 +118,6 @@ async fn awaits(from: u32, calls: u32) -> Result<u32, Failed> {
     };
     try_join_all((0..SESSIONS).map(session)).await?;
     Ok(calls)
-}
-
-fn bytes(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 fn ensure(holds: bool, what: &str) -> Result<(), Failed> {
