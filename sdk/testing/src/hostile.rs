@@ -21,7 +21,7 @@ const BYTES_MOST: usize = 8192;
 
 /// Makes so many calls with commands and arguments that nobody checked, some beyond every limit, in
 /// one session; the same for the same seed. A service with commands for clients of GlobalPlatform gets
-/// as many of these calls in another session.
+/// a quarter as many of these in another session.
 ///
 /// # Panics
 ///
@@ -43,7 +43,7 @@ pub fn attack<S: Service, I: Dispatch<S>>(calls: u32, seed: u64) {
         assert!(answer.len() <= I::ANSWER_MAX.max(16).saturating_add(1), "call {number}: too long");
     }
     if gp::has_commands::<I>() {
-        attack_commands::<S, I>(&machine, &mut randomness, calls);
+        attack_commands::<S, I>(&machine, &mut randomness, calls.div_ceil(4));
     }
 }
 
