@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Keeps accounts, and signs for them within what its owner's PIN has allowed: any client of
-//! GlobalPlatform can call it, in C too.
+//! GlobalPlatform can call it, in C too. What it keeps is read and written within one call, of which OP-TEE
+//! serves one at a time.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -6,7 +6,7 @@
 //! parameters of opening a session are the same, with a hello and the answer to it.
 //!
 //! Who opens a session without parameters is a client that knows GlobalPlatform only, and gets the
-//! commands that the interface exports ([`strongroom_service::gp`]).
+//! commands that the interface exports (`strongroom_service::gp`).
 #![no_std]
 
 #[cfg(target_os = "none")]
