@@ -32,7 +32,6 @@ impl<'a> Places<'a> {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the caller asks what a parameter is first")]
 impl Parameters for Places<'_> {
     fn form(&self, place: usize) -> Form {
         match self.at(place) {
