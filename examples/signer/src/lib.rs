@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Keeps an Ed25519 key that nobody can take out, and signs with it: at most [`RATE`] times a
-//! minute, and every signature leaves an entry in a log.
+//! Keeps two keys that nobody can take out, Ed25519 and P-256, and signs with them: at most [`RATE`]
+//! times a minute, and every signature leaves an entry in a log.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -8,10 +8,13 @@ extern crate alloc;
 
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde::{Deserialize, Serialize};
-use strongroom::{Caller, OpenError, Platform, Service, platform::StorageError};
-use zeroize::Zeroizing;
+use sha2::{Digest as _, Sha512};
+use strongroom::{
+    Caller, OpenError, Platform, Service,
+    platform::{EvidenceError, NONCE_LEN, StorageError},
+};
+use strongroom_keys::{Algorithm, KeyError, Keys, PublicKey, Signature, SigningKey};
 
 /// The trusted application's name.
 pub const UUID: &str = "5f0c1a3e-8d4b-4c56-9b1f-2a7e6d0c9f31";
@@ -22,7 +25,6 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// Entries that the log keeps; older ones are forgotten.
 pub const LOG_MAX: usize = 32;
 
-const KEY: &str = "key";
 const LOG: &str = "log";
 /// Bytes of an entry in the log: a digest.
 const ENTRY: usize = 32;
@@ -34,6 +36,8 @@ pub enum SignError {
     TooOften(u32),
     /// The log cannot be written, and nothing is signed without it.
     Log(StorageError),
+    /// The machine gives no evidence.
+    Evidence(EvidenceError),
 }
 
 impl core::fmt::Display for SignError {
@@ -41,19 +45,28 @@ impl core::fmt::Display for SignError {
         match self {
             Self::TooOften(millis) => write!(formatter, "too often: wait {millis} ms"),
             Self::Log(error) => write!(formatter, "the log cannot be written: {error}"),
+            Self::Evidence(error) => write!(formatter, "there is no evidence: {error:?}"),
         }
     }
 }
 
-/// Signs with a key that stays inside.
+/// What evidence about a key is bound to: a hash over the client's nonce and the public key.
+pub fn bound(nonce: &[u8; 32], key: &PublicKey) -> [u8; NONCE_LEN] {
+    let parts = [b"strongroom signer 1\0".as_slice(), nonce, &key.bytes];
+    Sha512::digest(parts.concat()).into()
+}
+
+/// Signs with keys that stay inside.
 #[strongroom::service]
 pub trait Signer {
     /// Does nothing: what a call costs.
     fn nothing(&self);
     /// The public key.
-    fn public_key(&self) -> [u8; 32];
-    /// Signs a digest: the two halves of the signature.
-    fn sign(&mut self, digest: [u8; 32]) -> Result<([u8; 32], [u8; 32]), SignError>;
+    fn public_key(&self, algorithm: Algorithm) -> PublicKey;
+    /// Signs a digest, as a message of 32 bytes.
+    fn sign(&mut self, algorithm: Algorithm, digest: [u8; 32]) -> Result<Signature, SignError>;
+    /// Evidence about this service, that a key is its own: bound to [`bound`].
+    fn evidence(&self, algorithm: Algorithm, nonce: [u8; 32]) -> Result<Vec<u8>, SignError>;
     /// Digests that were signed, by all sessions, the latest last.
     fn log(&self) -> Result<Vec<[u8; 32]>, SignError>;
     /// Names of what lies in sealed storage.
@@ -67,7 +80,8 @@ pub trait Signer {
 /// The service.
 pub struct KeyKeeper {
     platform: Platform,
-    key: SigningKey,
+    ed25519: SigningKey,
+    p256: SigningKey,
     /// When this session signed, of late.
     signed: [Option<Duration>; RATE],
 }
@@ -80,30 +94,27 @@ impl core::fmt::Debug for KeyKeeper {
 
 impl Service for KeyKeeper {
     fn open(platform: &Platform, _caller: &Caller) -> Result<Self, OpenError> {
-        let key = key(platform).map_err(|_| OpenError::Storage)?;
-        Ok(Self { platform: platform.clone(), key, signed: [None; RATE] })
-    }
-}
-
-/// The key, made by the first session ever. A key that is damaged is not replaced by another.
-fn key(platform: &Platform) -> Result<SigningKey, StorageError> {
-    let sealed = platform.sealed();
-    match sealed.get(KEY) {
-        Ok(seed) => {
-            let seed = Zeroizing::new(seed);
-            let seed = seed.as_slice().try_into().map_err(|_| StorageError::Damaged)?;
-            Ok(SigningKey::from_bytes(seed))
-        }
-        Err(StorageError::Absent) => {
-            let seed = Zeroizing::new(platform.random::<32>());
-            sealed.put(KEY, seed.as_slice())?;
-            Ok(SigningKey::from_bytes(&seed))
-        }
-        Err(error) => Err(error),
+        let keys = Keys::of(platform);
+        let key = |name, algorithm| {
+            keys.signing(name, algorithm).map_err(|_: KeyError| OpenError::Storage)
+        };
+        Ok(Self {
+            platform: platform.clone(),
+            ed25519: key("ed25519", Algorithm::Ed25519)?,
+            p256: key("p256", Algorithm::P256)?,
+            signed: [None; RATE],
+        })
     }
 }
 
 impl KeyKeeper {
+    const fn key(&self, algorithm: Algorithm) -> &SigningKey {
+        match algorithm {
+            Algorithm::Ed25519 => &self.ed25519,
+            Algorithm::P256 => &self.p256,
+        }
+    }
+
     /// Takes a place among the signatures of this minute.
     fn take_turn(&mut self) -> Result<(), SignError> {
         let now = self.platform.monotonic();
@@ -118,6 +129,15 @@ impl KeyKeeper {
         Err(SignError::TooOften(u32::try_from(wait).unwrap_or(u32::MAX)))
     }
 
+    fn log_one(&self, digest: &[u8; ENTRY]) -> Result<(), SignError> {
+        let mut entries = self.entries()?;
+        entries.extend(digest);
+        let most = LOG_MAX.saturating_mul(ENTRY);
+        let old = entries.len().saturating_sub(most);
+        entries.drain(..old);
+        self.platform.sealed().put(LOG, &entries).map_err(SignError::Log)
+    }
+
     fn entries(&self) -> Result<Vec<u8>, SignError> {
         match self.platform.sealed().get(LOG) {
             Ok(entries) => Ok(entries),
@@ -130,20 +150,19 @@ impl KeyKeeper {
 impl Signer for KeyKeeper {
     fn nothing(&self) {}
 
-    fn public_key(&self) -> [u8; 32] {
-        self.key.verifying_key().to_bytes()
+    fn public_key(&self, algorithm: Algorithm) -> PublicKey {
+        self.key(algorithm).public()
     }
 
-    fn sign(&mut self, digest: [u8; 32]) -> Result<([u8; 32], [u8; 32]), SignError> {
+    fn sign(&mut self, algorithm: Algorithm, digest: [u8; 32]) -> Result<Signature, SignError> {
         self.take_turn()?;
-        let mut entries = self.entries()?;
-        entries.extend(digest);
-        let most = LOG_MAX.saturating_mul(ENTRY);
-        let old = entries.len().saturating_sub(most);
-        entries.drain(..old);
-        self.platform.sealed().put(LOG, &entries).map_err(SignError::Log)?;
-        let signature = self.key.sign(&digest);
-        Ok((*signature.r_bytes(), *signature.s_bytes()))
+        self.platform.exclusively(|| self.log_one(&digest))?;
+        Ok(self.key(algorithm).sign(&digest))
+    }
+
+    fn evidence(&self, algorithm: Algorithm, nonce: [u8; 32]) -> Result<Vec<u8>, SignError> {
+        let bound = bound(&nonce, &self.key(algorithm).public());
+        self.platform.evidence(&bound).map_err(SignError::Evidence)
     }
 
     fn log(&self) -> Result<Vec<[u8; 32]>, SignError> {

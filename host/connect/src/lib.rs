@@ -15,11 +15,13 @@
 //! application. Nothing of `unix:` is attested either.
 #![forbid(unsafe_code)]
 
+mod asynchronous;
 mod attested;
 #[cfg_attr(not(target_arch = "aarch64"), path = "absent.rs")]
 mod optee;
 mod stream;
 
+pub use asynchronous::AsyncSession;
 pub use attested::Attested;
 pub use optee::Optee;
 pub use stream::Stream;

@@ -9,16 +9,17 @@
     reason = "a test that meets the unexpected is to fail"
 )]
 
+use futures::{FutureExt as _, executor::block_on, future::join};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use strongroom::{
-    CallError, Caller, Connect, ConnectError, OpenError, Platform, Refusal, Service,
+    CallError, Caller, Connect, ConnectAsync, ConnectError, OpenError, Platform, Refusal, Service,
     TransportError, client::Opening, frame, wire,
 };
-use strongroom_connect::{Session, Way};
+use strongroom_connect::{AsyncSession, Session, Way};
 
 /// What a test asks for.
 #[strongroom::service(version = 2)]
@@ -121,6 +122,38 @@ fn a_client_that_waits_no_longer_ends_its_session_and_the_call() {
     assert_eq!(ProbeClient::connect(way).unwrap().count(), Ok(1));
 }
 
+#[test]
+fn calls_are_awaited_and_two_sessions_go_on_at_the_same_time() {
+    let (_folder, way) = served();
+    let begun = Instant::now();
+    let (mut one, mut other) = block_on(async {
+        let connect = || ProbeAsyncClient::<AsyncSession>::connect(way.clone());
+        (connect().await.unwrap(), connect().await.unwrap())
+    });
+    one.session().set_timeout(Some(Duration::from_millis(500)));
+    let (late, counted) = block_on(join(one.waits(), async {
+        let first = other.count().await;
+        (first, other.count().await, begun.elapsed())
+    }));
+    assert_eq!((late, counted.0, counted.1), (Err(CallError::TimedOut), Ok(1), Ok(2)));
+    assert!(counted.2 < Duration::from_millis(500), "the others are not kept waiting");
+    assert_eq!(block_on(other.fill(200)), Err(CallError::AnswerTooLarge(64)));
+    let refused = block_on(ProbeAsyncClient::connect(Older(way))).unwrap_err();
+    assert!(matches!(refused, ConnectError::Interface(_)), "{refused}");
+}
+
+#[test]
+fn an_answer_that_was_given_up_goes_to_no_other_call() {
+    let (_folder, way) = served();
+    let mut client = block_on(ProbeAsyncClient::<AsyncSession>::connect(way)).unwrap();
+    for _ in 0..100 {
+        // Polled once, which sends it, and dropped.
+        let _ = client.count().now_or_never();
+        assert_eq!(block_on(client.fill(3)).unwrap(), [7; 3]);
+    }
+    assert!(block_on(client.count()).unwrap() <= 101);
+}
+
 /// A client that was built from another source.
 struct Older(Way);
 
@@ -130,7 +163,17 @@ impl Connect for Older {
     fn connect(self, opening: &Opening) -> Result<Session, ConnectError> {
         let mut opening = opening.clone();
         opening.hello.version = 1;
-        self.0.connect(&opening)
+        Connect::connect(self.0, &opening)
+    }
+}
+
+impl ConnectAsync for Older {
+    type Transport = AsyncSession;
+
+    async fn connect(self, opening: &Opening) -> Result<AsyncSession, ConnectError> {
+        let mut opening = opening.clone();
+        opening.hello.version = 1;
+        ConnectAsync::connect(self.0, &opening).await
     }
 }
 

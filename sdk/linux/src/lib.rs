@@ -8,8 +8,10 @@
 #![forbid(unsafe_code)]
 
 mod machine;
+mod root;
 mod sealed;
 mod serve;
 
 pub use machine::STORAGE;
+pub use root::{SEALING_SECRET, SEALING_SECRET_MIN};
 pub use serve::{serve, session};

@@ -1,31 +1,24 @@
 // SPDX-License-Identifier: MIT
 //! What an enclave with a Linux gives a service.
 
+use crate::root::derived;
 use crate::sealed::{self, Store};
-use hmac::{Hmac, Mac as _};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::rand::{GetRandomFlags, getrandom};
-use sev::firmware::guest::{DerivedKey, Firmware, GuestFieldSelect};
-use sha2::Sha256;
 use std::fmt::Arguments;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use strongroom_service::platform::{EvidenceError, Machine, NONCE_LEN, StorageError};
+use strongroom_service::platform::{EvidenceError, Held, Machine, NONCE_LEN, StorageError};
 use zeroize::Zeroizing;
 
 /// Where the manifest mounts the folder of the host in which sealed storage lies.
 pub const STORAGE: &str = "/sealed";
 /// Where evidence is asked for.
 const REPORTS: &str = "/sys/kernel/config/tsm/report";
-/// The privilege level of programs' keys.
-const LEVEL: u32 = 1;
-/// What a sealing key is bound to, besides the chip: measurement and policy of the guest (AMD 56860,
-/// `MSG_KEY_REQ`, `GUEST_FIELD_SELECT` bits 0 and 3). Another measurement has other keys.
-const BOUND_TO: u64 = 0b1001;
 /// What sets the key of the store apart from those that a service derives.
 const STORE_LABEL: &[u8] = b"strongroom sealed storage 1\0";
 const SERVICE_LABEL: &[u8] = b"strongroom service key 1\0";
@@ -125,26 +118,10 @@ impl Machine for Enclave {
     fn log(&self, line: Arguments<'_>) {
         eprintln!("{line}");
     }
-}
 
-/// A key of this guest on this chip, and of nobody else.
-fn derived(purpose: &[u8], label: &[u8], key: &mut [u8; 32]) -> Result<(), StorageError> {
-    let root = root_key().ok_or(StorageError::Unavailable)?;
-    let mac = Hmac::<Sha256>::new_from_slice(root);
-    let mut mac = mac.map_err(|_| StorageError::Unavailable)?;
-    mac.update(purpose);
-    mac.update(label);
-    *key = mac.finalize().into_bytes().into();
-    Ok(())
-}
-
-/// What all keys come from. The security processor is asked once: it gives the same again.
-fn root_key() -> Option<&'static [u8; 32]> {
-    static ROOT: OnceLock<Zeroizing<[u8; 32]>> = OnceLock::new();
-    if let Some(root) = ROOT.get() {
-        return Some(root);
+    fn alone(&self) -> Box<dyn Held + '_> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        // What a section that panicked has left is what a machine without power has.
+        Box::new(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
     }
-    let request = DerivedKey::new(false, GuestFieldSelect(BOUND_TO), LEVEL, 0, 0, None);
-    let root = Firmware::open().ok()?.get_derived_key(Some(1), request).ok()?;
-    Some(ROOT.get_or_init(|| Zeroizing::new(root)))
 }

@@ -43,7 +43,7 @@ impl Store {
         let payload = Payload { msg: value, aad: name.as_bytes() };
         let sealed = self.cipher.encrypt(XNonce::from_slice(nonce), payload);
         let sealed = sealed.map_err(|_| StorageError::TooLarge)?;
-        let unfinished = self.folder.join(format!("{}.{UNFINISHED}", hexadecimal(name)));
+        let unfinished = self.folder.join(format!("{}.{UNFINISHED}", hex::encode(name)));
         let mut file = File::create(&unfinished).map_err(|error| refused(&error))?;
         let written = file.write_all(&[nonce, sealed.as_slice()].concat());
         written
@@ -84,19 +84,13 @@ impl Store {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        Path::new(&self.folder).join(hexadecimal(name) + ENDING)
+        // Any name is the name of a file so.
+        Path::new(&self.folder).join(hex::encode(name) + ENDING)
     }
 }
 
-/// Any name as the name of a file.
-fn hexadecimal(name: &str) -> String {
-    name.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn name_of(digits: &str) -> Option<String> {
-    let pairs = digits.as_bytes().chunks(2);
-    let bytes = pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-    String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
+    String::from_utf8(hex::decode(digits).ok()?).ok()
 }
 
 fn refused(error: &io::Error) -> StorageError {

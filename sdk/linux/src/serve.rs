@@ -133,13 +133,7 @@ fn caller(stream: &UnixStream) -> Caller {
 
 fn key(digits: &str) -> Option<[u8; 32]> {
     let mut key = [0; 32];
-    if digits.len() != 64 || !digits.is_ascii() {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
+    hex::decode_to_slice(digits, &mut key).ok().map(|()| key)
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ fn interface(service: &Service) -> TokenStream {
     let hash = hash(service).into_iter().map(Literal::u8_unsuffixed);
     let (mut request, mut answer) = (quote!(0), quote!(0));
     let mut methods = Vec::new();
+    let commands = service.methods.iter().zip(0_usize..).filter_map(|(method, number)| {
+        method.command.as_ref().map(|command| command.generate(number))
+    });
     for (method, number) in service.methods.iter().zip(0_u32..) {
         let Method { name, request_max, answer_max, .. } = method;
         let name = name.to_string();
@@ -60,6 +63,7 @@ fn interface(service: &Service) -> TokenStream {
             const VERSION: u32 = #version;
             const HASH: [u8; 32] = [#(#hash),*];
             const METHODS: &'static [::strongroom::Method] = &[#(#methods),*];
+            const COMMANDS: &'static [::strongroom::gp::Command] = &[#(#commands),*];
             const REQUEST_MAX: usize = #request;
             const ANSWER_MAX: usize = #answer;
         }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::wildcard_enum_match_arm, reason = "what a program can be written in grows")]
 
+mod commands;
 mod generate;
 mod parse;
 mod types;
@@ -16,6 +17,9 @@ use proc_macro::TokenStream;
 /// `version = 2` gives the interface a version; it is 1 otherwise. `#[limit(request = 100,
 /// answer = 8192)]` on a method sets how many bytes its arguments and its result may have; they are
 /// 4096 each otherwise.
+///
+/// `#[gp(command = 3)]` exports a method to clients that know GlobalPlatform only; see
+/// `strongroom::gp` for how its types become parameters.
 ///
 /// Methods take `&self` or `&mut self` and arguments by value, `&[u8]` or `&str`; they return
 /// nothing, a value, `Result<T, E>`, or `Result<Streamed<O, E>, E>` for data larger than a call. What

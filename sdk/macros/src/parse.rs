@@ -8,7 +8,10 @@ use syn::{
     spanned::Spanned as _,
 };
 
-use crate::types::{Output, Passing, passing};
+use crate::{
+    commands::Command,
+    types::{Output, Passing, passing},
+};
 
 /// As in `strongroom_service::interface`.
 const LIMIT_DEFAULT: usize = 4096;
@@ -32,6 +35,8 @@ pub(crate) struct Method {
     pub(crate) output: Output,
     pub(crate) request_max: usize,
     pub(crate) answer_max: usize,
+    /// For clients of GlobalPlatform.
+    pub(crate) command: Option<Command>,
 }
 
 pub(crate) struct Argument {
@@ -56,12 +61,7 @@ impl Service {
                 ));
             };
             let method = Method::parse(function)?;
-            if methods.iter().any(|earlier| earlier.name == method.name) {
-                return Err(Error::new(
-                    method.name.span(),
-                    "there is a method of this name already",
-                ));
-            }
+            check_unique(&method, &methods)?;
             methods.push(method);
         }
         if methods.is_empty() {
@@ -69,6 +69,19 @@ impl Service {
         }
         Ok(Self { item, version, methods })
     }
+}
+
+fn check_unique(method: &Method, others: &[Method]) -> Result<()> {
+    let refused = |why| Err(Error::new(method.name.span(), why));
+    if others.iter().any(|earlier| earlier.name == method.name) {
+        return refused("there is a method of this name already");
+    }
+    let number = |method: &Method| method.command.as_ref().map(|command| command.number);
+    let own = number(method);
+    if own.is_some() && others.iter().any(|earlier| number(earlier) == own) {
+        return refused("another method has this command: give each a number of its own");
+    }
+    Ok(())
 }
 
 fn check_trait(item: &ItemTrait) -> Result<()> {
@@ -111,10 +124,13 @@ fn version(arguments: TokenStream) -> Result<u32> {
 impl Method {
     fn parse(function: &mut TraitItemFn) -> Result<Self> {
         let mut limits = (LIMIT_DEFAULT, LIMIT_DEFAULT);
+        let mut command = None;
         let mut kept = Vec::new();
         for attribute in core::mem::take(&mut function.attrs) {
             if attribute.path().is_ident("limit") {
                 limits = limit(&attribute)?;
+            } else if attribute.path().is_ident("gp") {
+                command = Some(attribute);
             } else if attribute.path().is_ident("cfg") {
                 return Err(Error::new(
                     attribute.span(),
@@ -141,13 +157,17 @@ impl Method {
                 "generated clients have a method of this name: choose another",
             ));
         }
+        let arguments = arguments(&function.sig)?;
+        let output = Output::of(&function.sig.output)?;
+        let command = command.map(|command| Command::parse(&command, &arguments, &output));
         Ok(Self {
             name,
             documentation,
-            arguments: arguments(&function.sig)?,
-            output: Output::of(&function.sig.output)?,
+            arguments,
+            output,
             request_max: limits.0,
             answer_max: limits.1,
+            command: command.transpose()?,
         })
     }
 }
@@ -247,7 +267,7 @@ fn limit(attribute: &Attribute) -> Result<(usize, usize)> {
 }
 
 /// `name = number, ...`.
-fn pairs(tokens: TokenStream, example: &str) -> Result<Vec<(Ident, syn::LitInt)>> {
+pub(crate) fn pairs(tokens: TokenStream, example: &str) -> Result<Vec<(Ident, syn::LitInt)>> {
     let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
     let wrong = |span| Error::new(span, format!("write `{example}`"));
     let mut all = Vec::new();

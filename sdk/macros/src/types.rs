@@ -160,7 +160,7 @@ fn borrowed_result(span: proc_macro2::Span) -> Error {
 }
 
 /// The types in `Name<...>`, when `ty` is that.
-fn arguments_of(ty: &Type, name: &str) -> Option<Vec<Type>> {
+pub(crate) fn arguments_of(ty: &Type, name: &str) -> Option<Vec<Type>> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == name)?;
     let PathArguments::AngleBracketed(all) = &last.arguments else { return Some(Vec::new()) };

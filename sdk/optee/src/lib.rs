@@ -4,13 +4,20 @@
 //! The first parameter of every call is the session's buffer, in and out; the second says how many
 //! bytes of it are the request. The size of the first says afterwards how many are the answer. The
 //! parameters of opening a session are the same, with a hello and the answer to it.
+//!
+//! Who opens a session without parameters is a client that knows GlobalPlatform only, and gets the
+//! commands that the interface exports (`strongroom_service::gp`).
 #![no_std]
 
 #[cfg(target_os = "none")]
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod commands;
+#[cfg(target_os = "none")]
 mod entry;
+#[cfg(target_os = "none")]
+mod evidence;
 #[cfg(target_os = "none")]
 mod machine;
 

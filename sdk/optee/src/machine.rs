@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What OP-TEE gives a service.
 
+use crate::evidence;
 use alloc::{
     string::{String, ToString as _},
     vec,
@@ -17,12 +18,16 @@ use strongroom_service::{
     Caller,
     platform::{EvidenceError, Machine, NAME_MAX, NONCE_LEN, StorageError, VALUE_MAX},
 };
+use zeroize::Zeroizing;
 
 /// OP-TEE's system PTA (`pta_system.h`).
 const SYSTEM: [u8; 16] = *b"\x3a\x2f\x89\x78\x5d\xc0\x11\xe8\x9c\x2d\xfa\x7a\xe0\x1b\xbe\xbc";
 /// `PTA_SYSTEM_DERIVE_TA_UNIQUE_KEY`: extra data in, a key out.
 const DERIVE_TA_UNIQUE_KEY: u32 = 1;
 const PRIVATE: ObjectStorageConstants = ObjectStorageConstants::Private;
+
+/// Sets keys that a service derives apart from the identity key.
+const SERVICE_LABEL: &[u8] = b"strongroom service key 1\0";
 
 /// This trusted application.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +36,9 @@ pub(crate) struct Application;
 /// Who opened the session, as the normal world's kernel says.
 pub(crate) fn caller() -> Caller {
     let Ok(identity) = ClientIdentity.get() else { return Caller::Unknown };
-    // `optee-utee` shows a name as text only.
-    match uuid::Uuid::try_parse(&identity.uuid().to_string()) {
-        Ok(uuid) => Caller::GlobalPlatform {
-            login: u32::from(identity.login_type()),
-            uuid: uuid.into_bytes(),
-        },
-        Err(_) => Caller::Unknown,
+    match bytes(&identity.uuid()) {
+        Some(uuid) => Caller::GlobalPlatform { login: u32::from(identity.login_type()), uuid },
+        None => Caller::Unknown,
     }
 }
 
@@ -75,13 +76,7 @@ impl Machine for Application {
     }
 
     fn derive(&self, label: &[u8], key: &mut [u8; 32]) -> Result<(), StorageError> {
-        let system = TaSessionBuilder::new(Uuid::from_bytes(SYSTEM)).build();
-        let mut system = system.map_err(|_| StorageError::Unavailable)?;
-        let mut parameters = TeeParams::new()
-            .with_memref_in(ParamIndex::Arg0, label)
-            .with_memref_out(ParamIndex::Arg1, key.as_mut_slice());
-        let derived = system.invoke_command(DERIVE_TA_UNIQUE_KEY, &mut parameters);
-        derived.map_err(|_| StorageError::Unavailable)
+        derived(&[SERVICE_LABEL, label].concat(), key).map_err(|_| StorageError::Unavailable)
     }
 
     fn put(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
@@ -136,13 +131,30 @@ impl Machine for Application {
         object.close_and_delete().map_err(refused)
     }
 
-    fn evidence(&self, _nonce: &[u8; NONCE_LEN]) -> Result<Vec<u8>, EvidenceError> {
-        Err(EvidenceError::Unsupported)
+    fn evidence(&self, nonce: &[u8; NONCE_LEN]) -> Result<Vec<u8>, EvidenceError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        derived(evidence::IDENTITY_LABEL, &mut seed)
+            .map_err(|error| EvidenceError::Refused(error.raw_code()))?;
+        evidence::token(&seed, nonce)
     }
 
     fn log(&self, line: Arguments<'_>) {
         trace_println!("{}", line);
     }
+}
+
+/// A key of this application on this device, and of no other application.
+fn derived(label: &[u8], key: &mut [u8; 32]) -> Result<(), Error> {
+    let mut system = TaSessionBuilder::new(Uuid::from_bytes(SYSTEM)).build()?;
+    let mut parameters = TeeParams::new()
+        .with_memref_in(ParamIndex::Arg0, label)
+        .with_memref_out(ParamIndex::Arg1, key.as_mut_slice());
+    system.invoke_command(DERIVE_TA_UNIQUE_KEY, &mut parameters)
+}
+
+/// The bytes of a UUID, which `optee-utee` shows as text only.
+pub(crate) fn bytes(uuid: &Uuid) -> Option<[u8; 16]> {
+    uuid::Uuid::try_parse(&uuid.to_string()).ok().map(uuid::Uuid::into_bytes)
 }
 
 fn duration(time: &Time) -> Duration {

@@ -38,8 +38,8 @@ pub trait Transport {
     fn call(&mut self, call: Outgoing<'_>) -> Result<usize, TransportError>;
 }
 
-/// As [`Transport`], without blocking the thread. Whoever drops a future that is not ready cancels
-/// the call.
+/// As [`Transport`], without blocking the thread. Whoever drops a future that is not ready gives the
+/// call's answer up; no other call gets it.
 pub trait AsyncTransport {
     /// Carries a call there and its answer back: the answer's length.
     fn call(&mut self, call: Outgoing<'_>) -> impl Future<Output = Result<usize, TransportError>>;

@@ -116,6 +116,11 @@ impl<S: Service, I: Dispatch<S>> Session<I, S> {
         self.service.as_mut().ok_or(OpenError::Busy)
     }
 
+    /// Where a request of at most so many bytes is written, for [`Self::call`].
+    pub(crate) fn request_room_mut(&mut self, most: usize) -> Option<&mut [u8]> {
+        self.request.get_mut(..most)
+    }
+
     fn serve(
         &mut self,
         command: u32,

@@ -44,6 +44,8 @@ pub trait Interface {
     const HASH: [u8; 32];
     /// The methods, in order.
     const METHODS: &'static [Method];
+    /// The methods that clients of GlobalPlatform can call.
+    const COMMANDS: &'static [crate::gp::Command] = &[];
     /// Most bytes of a request of any method, and of a chunk of a stream.
     const REQUEST_MAX: usize;
     /// Most bytes of an answer of any method, and of what a stream gives for a chunk.

@@ -6,6 +6,7 @@
 //! - [`dispatch`]: the enclave's side of a session;
 //! - [`client`]: the client's side of a session, over any [`client::Transport`];
 //! - [`frame`]: sessions over a stream of bytes;
+//! - [`gp`]: commands for clients that know GlobalPlatform only;
 //! - [`platform`]: what a service gets from its machine;
 //! - [`stream`]: data larger than a call.
 //!
@@ -20,6 +21,7 @@ pub mod client;
 pub mod dispatch;
 pub mod error;
 pub mod frame;
+pub mod gp;
 pub mod interface;
 pub mod platform;
 pub mod stream;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What a service gets from its machine, the same on every one.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{
     fmt::Arguments,
     marker::PhantomData,
@@ -124,7 +124,16 @@ pub trait Machine: Send + Sync {
     fn evidence(&self, nonce: &[u8; NONCE_LEN]) -> Result<Vec<u8>, EvidenceError>;
     /// A line for whoever looks after the machine. The host sees it.
     fn log(&self, line: Arguments<'_>);
+    /// Waits until no other session has this, and has it until it is dropped. A machine that serves one
+    /// call at a time has nothing to do for that.
+    fn alone(&self) -> Box<dyn Held + '_> {
+        Box::new(())
+    }
 }
+
+/// Something to have for a while.
+pub trait Held {}
+impl<T> Held for T {}
 
 /// What a service gets from its machine. Clones are the same.
 #[derive(Clone)]
@@ -197,6 +206,13 @@ impl Platform {
     /// Storage that nobody but this service reads or writes.
     pub fn sealed(&self) -> Sealed<NoFreshness> {
         Sealed { machine: Arc::clone(&self.machine), freshness: PhantomData }
+    }
+
+    /// Runs `section`, while no other session runs one: what it reads of sealed storage is still there
+    /// when it writes. A section within a section waits for itself.
+    pub fn exclusively<R>(&self, section: impl FnOnce() -> R) -> R {
+        let _alone = self.machine.alone();
+        section()
     }
 
     /// Evidence about this service, bound to `nonce`, for a verifier.

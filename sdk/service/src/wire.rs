@@ -65,6 +65,18 @@ impl<'b> Encoder<'b> {
         self.put(&Bytes(bytes))
     }
 
+    /// Appends as many bytes as they are, without a length: room to write them to.
+    ///
+    /// # Errors
+    ///
+    /// [`Unwritable`].
+    pub fn room(&mut self, length: usize) -> Result<&mut [u8], Unwritable> {
+        let end = self.used.checked_add(length).ok_or(Unwritable)?;
+        let room = self.buffer.get_mut(self.used..end).ok_or(Unwritable)?;
+        self.used = end;
+        Ok(room)
+    }
+
     /// Bytes that were written.
     pub const fn used(&self) -> usize {
         self.used
@@ -101,6 +113,17 @@ impl<'b> Decoder<'b> {
         let (value, rest) = postcard::take_from_bytes(self.rest).map_err(|_| Malformed)?;
         self.rest = rest;
         Ok(value)
+    }
+
+    /// The next bytes, as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`]: there are not as many.
+    pub fn take_raw(&mut self, length: usize) -> Result<&'b [u8], Malformed> {
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(bytes)
     }
 
     /// That nothing is left.

@@ -8,16 +8,20 @@ use rand_chacha::{
 use strongroom_service::{
     Caller, Service,
     dispatch::{Dispatch, Session, request_room},
+    gp::{self, code},
     wire::{DONE, REFUSED, STREAM_WRITE},
 };
 
-use crate::Fake;
+use crate::{Fake, GpSession, Parameter};
 
 /// Bytes over the largest request that are tried.
 const TOO_LONG: usize = 64;
+/// Most bytes of a parameter: filling it is what takes the time.
+const BYTES_MOST: usize = 8192;
 
 /// Makes so many calls with commands and arguments that nobody checked, some beyond every limit, in
-/// one session; the same for the same seed.
+/// one session; the same for the same seed. A service with commands for clients of GlobalPlatform gets
+/// a quarter as many of these in another session.
 ///
 /// # Panics
 ///
@@ -38,6 +42,61 @@ pub fn attack<S: Service, I: Dispatch<S>>(calls: u32, seed: u64) {
         assert!(sound, "call {number}, command {command:#x}: no answer");
         assert!(answer.len() <= I::ANSWER_MAX.max(16).saturating_add(1), "call {number}: too long");
     }
+    if gp::has_commands::<I>() {
+        attack_commands::<S, I>(&machine, &mut randomness, calls.div_ceil(4));
+    }
+}
+
+/// As [`attack`], with GlobalPlatform's parameters: some as the command wants them.
+fn attack_commands<S: Service, I: Dispatch<S>>(
+    machine: &Fake,
+    randomness: &mut ChaCha20Rng,
+    calls: u32,
+) {
+    let Ok(mut session) = GpSession::<S, I>::open(machine) else { return };
+    for _ in 0..calls {
+        let commands = I::COMMANDS.len().max(1);
+        let chosen = usize::from(randomness.next_u32().to_le_bytes()[0]).checked_rem(commands);
+        let command = chosen.and_then(|chosen| I::COMMANDS.get(chosen));
+        let Some(command) = command.filter(|_| !randomness.next_u32().is_multiple_of(16)) else {
+            let unknown = session.serve(randomness.next_u32(), &mut Default::default());
+            assert_ne!(unknown, code::SHORT_BUFFER, "a command without results wants no room");
+            continue;
+        };
+        let inputs = command.inputs.iter().map(|kind| (*kind, true));
+        let wanted = inputs.chain(command.outputs.iter().map(|kind| (*kind, false)));
+        let mut parameters: [Parameter; gp::PARAMETERS] = Default::default();
+        for ((kind, is_input), parameter) in wanted.zip(&mut parameters) {
+            if !randomness.next_u32().is_multiple_of(16) {
+                *parameter = parameter_of::<I>(randomness, kind, is_input);
+            }
+        }
+        session.serve(command.number, &mut parameters);
+    }
+}
+
+fn parameter_of<I: strongroom_service::Interface>(
+    randomness: &mut ChaCha20Rng,
+    kind: gp::Kind,
+    is_input: bool,
+) -> Parameter {
+    let most = match kind {
+        gp::Kind::Word | gp::Kind::Long if is_input => {
+            let upper = if kind == gp::Kind::Word { 0 } else { randomness.next_u32() };
+            return Parameter::ValueInput(randomness.next_u32() % 1024, upper);
+        }
+        gp::Kind::Word | gp::Kind::Long => return Parameter::ValueOutput(0, 0),
+        gp::Kind::Array(length) => length,
+        gp::Kind::Bytes if is_input => length(randomness, request_room::<I>().min(BYTES_MOST)),
+        gp::Kind::Bytes => I::ANSWER_MAX,
+    };
+    let size = if randomness.next_u32().is_multiple_of(16) { length(randomness, 64) } else { most };
+    if !is_input {
+        return Parameter::output(size);
+    }
+    let mut bytes = vec![0; size];
+    fill(randomness, &mut bytes);
+    Parameter::MemoryInput(bytes)
 }
 
 fn command<I: strongroom_service::Interface>(randomness: &mut ChaCha20Rng) -> u32 {

@@ -3,10 +3,12 @@
 //! sealed storage, and the host that keeps it. Deterministic, and never shipped.
 #![forbid(unsafe_code)]
 
+mod gp;
 mod hostile;
 mod machine;
 mod transport;
 
+pub use gp::{GpSession, Parameter};
 pub use hostile::attack;
 pub use machine::{Fake, Stored};
 pub use transport::{InProcess, Way};

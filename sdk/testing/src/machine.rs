@@ -15,10 +15,10 @@ use std::{
 use strongroom_service::{
     Platform, Service,
     dispatch::Dispatch,
-    platform::{EvidenceError, Machine, NONCE_LEN, StorageError},
+    platform::{EvidenceError, Held, Machine, NONCE_LEN, StorageError},
 };
 
-use crate::Way;
+use crate::{GpSession, Way};
 
 /// What the host keeps: a copy of it can be put back later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,10 @@ pub struct Stored(BTreeMap<String, Vec<u8>>);
 
 /// A machine for tests. Clones are the same machine.
 #[derive(Clone, Debug, Default)]
-pub struct Fake(Arc<Mutex<State>>);
+pub struct Fake {
+    state: Arc<Mutex<State>>,
+    alone: Arc<Mutex<()>>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -36,6 +39,8 @@ struct State {
     stored: Stored,
     full: bool,
     cancelled: bool,
+    /// Writes until the power goes.
+    power: Option<u32>,
     log: Vec<String>,
 }
 
@@ -48,6 +53,7 @@ impl Default for State {
             stored: Stored::default(),
             full: false,
             cancelled: false,
+            power: None,
             log: Vec::new(),
         }
     }
@@ -75,6 +81,19 @@ impl Fake {
         Way::to(self.clone())
     }
 
+    /// Opens a session as a client does that knows GlobalPlatform only.
+    ///
+    /// # Errors
+    ///
+    /// The code that it gets.
+    pub fn open_gp<S, I>(&self) -> Result<GpSession<S, I>, u32>
+    where
+        S: Service,
+        I: Dispatch<S>,
+    {
+        GpSession::open(self)
+    }
+
     /// What services get.
     pub fn platform(&self) -> Platform {
         Platform::new(Arc::new(self.clone()))
@@ -99,6 +118,12 @@ impl Fake {
     /// The host keeps nothing more, or does again.
     pub fn set_full(&self, full: bool) {
         self.state().full = full;
+    }
+
+    /// The power goes when so many more values were written: what was to come after that does not happen,
+    /// and the call that was under way panics. Then the machine starts again.
+    pub fn cut_power_after(&self, writes: u32) {
+        self.state().power = Some(writes);
     }
 
     /// What the host keeps now.
@@ -128,7 +153,7 @@ impl Fake {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,6 +192,12 @@ impl Machine for Fake {
             return Err(StorageError::Full);
         }
         state.stored.0.insert(name.to_owned(), sealed(name, value));
+        state.power = state.power.map(|left| left.saturating_sub(1));
+        if state.power == Some(0) {
+            state.power = None;
+            drop(state);
+            panic!("the power is gone");
+        }
         Ok(())
     }
 
@@ -191,5 +222,9 @@ impl Machine for Fake {
 
     fn log(&self, line: Arguments<'_>) {
         self.state().log.push(line.to_string());
+    }
+
+    fn alone(&self) -> Box<dyn Held + '_> {
+        Box::new(self.alone.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

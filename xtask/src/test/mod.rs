@@ -89,8 +89,10 @@ const NORMAL_WORLD: &[&str] = &[
     "strongroom-connect",
     "strongroom-optee-qemu",
     "strongroom-optee-run",
+    "strongroom-sdk-xtest",
     "strongroom-signer-client",
     "strongroom-tee",
+    "strongroom-vault-client",
     "strongroom-xtest",
 ];
 
@@ -130,8 +132,8 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
         optee::run_launched(workspace, &tally);
     }
     if options.wants_step("sdk") {
-        tally.check("sdk/signer-as-trusted-application", || {
-            let printed = service::signer(workspace, &Made::best(workspace)?)?;
+        tally.check("sdk/examples-as-trusted-applications", || {
+            let printed = service::examples(workspace, &Made::best(workspace)?)?;
             print!("{printed}");
             Ok(())
         });
@@ -281,7 +283,14 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
         let made = Made::best(workspace)?;
         let mut command = library_os_cargo(workspace, &made, "clippy")?;
         command.args(["--release", "--package", "strongroom-optee"]);
-        command.args(["--package", "strongroom-service-optee", "--package", "strongroom-signer"]);
+        for package in [
+            "strongroom-service-optee",
+            "strongroom-signer",
+            "strongroom-vault",
+            "strongroom-wallet",
+        ] {
+            command.args(["--package", package]);
+        }
         command.args(["--bins", "--lib", "--", "-D", "warnings"]);
         quiet(&mut command)
     });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Services of enclaves: an unmodified redis takes calls over attested sessions, and another speaks
-//! TLS with a key that its owner brings along; the signer is called by its URL.
+//! TLS with a key that its owner brings along; the signer and the vault are called by their URLs.
 
 use std::{
     fs,
@@ -28,6 +28,10 @@ use crate::{
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The privilege level of sessions' evidence.
 const LEVEL: u8 = 3;
+/// The same of programs' own reports.
+const PROGRAM_LEVEL: u8 = 0;
+/// Bytes that evidence is bound to.
+const NONCE_LEN: usize = 64;
 const EXAMPLE: &str = include_str!("../../../examples/attested-redis/strongroom.toml");
 /// What a client says to redis, and what it answers.
 const SAID: &[u8] = b"PING\r\nQUIT\r\n";
@@ -44,7 +48,13 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
         Called::start(built, &root)?.check()
     });
     tally.check("the signer as a program in an SNP guest, called by URL", || {
-        Signer::make(workspace, built)?.check()
+        signer(workspace, built)
+    });
+    tally.check("an owner's secret seals for all versions that get it", || {
+        upgrade(workspace, built)
+    });
+    tally.check("the vault in an SNP guest that is killed between tries", || {
+        vault(workspace, built)
     });
     tally.check("attested-redis: a TLS key goes to the measured server", || {
         attested_redis(built, &root)
@@ -132,35 +142,52 @@ impl<'a> Called<'a> {
     }
 }
 
-/// The signer as a program in a guest, with sealed storage in a folder of the host.
-struct Signer<'a> {
+/// An example as a program in a guest, with sealed storage in a folder of the host.
+struct Example<'a> {
     desk: Desk<'a>,
     client: PathBuf,
+    /// The service waits for its owner, who brings a secret.
+    owned: bool,
 }
 
-impl<'a> Signer<'a> {
-    fn make(workspace: &Workspace, built: &'a Built) -> Result<Self> {
-        let program = workspace.target.join(HOST_TARGET).join("service/strongroom-signer-ta");
+impl<'a> Example<'a> {
+    /// Builds the example of this name, and packs it once for each host name: each is measured as
+    /// another one.
+    fn make(
+        workspace: &Workspace,
+        built: &'a Built,
+        example: &str,
+        hostnames: &[&str],
+        owned: bool,
+    ) -> Result<Self> {
+        let package = format!("strongroom-{example}");
+        let (service, client) = (format!("{package}-ta"), format!("{package}-client"));
         let mut build = cargo(workspace);
-        build.args(["build", "--profile", "service", "--package", "strongroom-signer"]);
-        build.args(["--features", "linux", "--bin", "strongroom-signer-ta"]);
+        build.args(["build", "--profile", "service", "--features", "linux", "--package"]);
         // Static: the root has nothing else. For a named target, so that build scripts are as ever.
-        build.args(["--target", HOST_TARGET]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        build.args([&package, "--bin", &service, "--target", HOST_TARGET]);
+        build.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
         process::run_quietly(&mut build)?;
         let mut build = cargo(workspace);
-        build.args(["build", "--profile", "tool", "--package", "strongroom-signer-client"]);
-        process::run_quietly(&mut build)?;
-        let files = [(program, PathBuf::from("/signer"))];
-        let root = Root::of_set(workspace, Set::Small)?.with_files(workspace, "signer", &files)?;
+        process::run_quietly(build.args(["build", "--profile", "tool", "--package", &client]))?;
+        let program = workspace.target.join(HOST_TARGET).join("service").join(&service);
+        let files = [(program, PathBuf::from("/service"))];
+        let root = Root::of_set(workspace, Set::Small)?.with_files(workspace, example, &files)?;
         let root = root.image(workspace)?;
         let desk = Desk::new(built)?;
         fs::create_dir(desk.path("sealed"))?;
-        for (name, hostname) in [("signer", "first"), ("upgraded", "second")] {
+        let session = if owned {
+            let owner = key(&desk, "owner.key")?;
+            format!("[session]\nowners = ['{owner}']\nsecrets = ['sealing.key']\n")
+        } else {
+            String::new()
+        };
+        for name in hostnames {
             let manifest = format!(
-                "[workload]\nprogram = '/signer'\nhostname = '{hostname}'\n\
+                "[workload]\nprogram = '/service'\nhostname = '{name}'\n\
                  [image]\nroot = '{}'\n[service]\nany-client = true\n\
                  [[grant.directory]]\nuntrusted-plaintext-directory = '{}'\nmount = '/sealed'\n\
-                 writable = true\n[resources]\nmemory = '64M'\n",
+                 writable = true\n{session}[resources]\nmemory = '64M'\n",
                 root.display(),
                 desk.path("sealed").display()
             );
@@ -168,50 +195,155 @@ impl<'a> Signer<'a> {
             let policy = policy(&desk.measured(name)?, LEVEL);
             fs::write(desk.path(&format!("{name}-policy.toml")), policy)?;
         }
-        let client = workspace.target.join("tool/strongroom-signer-client");
-        Ok(Self { desk, client })
+        Ok(Self { desk, client: workspace.target.join("tool").join(client), owned })
     }
 
-    /// Runs a package and has the client call it; what that says.
-    fn call(&self, name: &str, policy: &str) -> Result<Finished> {
+    /// Runs a package and has the client call it, so often and with these words; then the enclave is
+    /// killed. What the client says.
+    fn call(&self, name: &str, policy: &str, calls: &[&[&str]]) -> Result<Vec<Finished>> {
         let attach = self.desk.path(&format!("{name}-attach"));
         let mut run = self.desk.run(name);
         run.arg("--attach").arg(format!("unix:{}", attach.display()));
         run.arg("--grant").arg(format!("dir:{}=/sealed:rw", self.desk.path("sealed").display()));
+        // One that was killed has left its socket.
+        let _ = fs::remove_file(&attach);
         let enclave = Running::start(run.stdin(Stdio::null()).stdout(Stdio::null()))?;
         wait_for(|| attach.exists().then_some(()))?;
         let policy = self.desk.path(&format!("{policy}-policy.toml"));
-        let mut client = Command::new(&self.client);
-        client.arg(format!(
+        if self.owned {
+            self.bring_secret(&attach, &policy)?;
+        }
+        let url = format!(
             "snp+unix:{}?policy={}&insecure-accept-simulated=true",
             attach.display(),
             policy.display()
-        ));
-        let finished = process::capture(&mut client, b"", LIMIT)?;
+        );
+        let call = |words: &&[&str]| {
+            process::capture(Command::new(&self.client).arg(&url).args(*words), b"", LIMIT)
+        };
+        let finished = calls.iter().map(call).collect();
         drop(enclave);
-        // It was killed, and has left its socket.
-        fs::remove_file(&attach)?;
-        Ok(finished)
+        finished
     }
 
-    fn check(&self) -> Result<()> {
-        for kept in ["5 in the log", "10 in the log"] {
-            let called = self.call("signer", "signer")?;
-            ensure!(called.status == 0 && text(&called).contains(kept), "{}", text(&called));
-        }
-        let refused = self.call("signer", "upgraded")?;
-        ensure!(refused.status == 1, "{}", text(&refused));
-        ensure!(text(&refused).contains("snp.measurements"), "{}", text(&refused));
-        // Another measurement has another key: it finds what is sealed, and cannot open it.
-        let upgraded = self.call("upgraded", "upgraded")?;
-        ensure!(upgraded.status == 1, "{}", text(&upgraded));
-        ensure!(
-            text(&upgraded).contains("sealed storage is missing or damaged"),
-            "{}",
-            text(&upgraded)
-        );
-        Ok(())
+    fn bring_secret(&self, to: &Path, policy: &Path) -> Result<()> {
+        let mut attach = self.desk.strongroom(&["attach", "--insecure-accept-simulated"]);
+        attach.arg(format!("unix:{}", to.display())).arg("--policy").arg(policy);
+        attach.arg("--owner-key").arg(self.desk.path("owner.key")).arg("--secret");
+        attach.arg(format!("sealing.key=@{}", self.desk.path("sealing.key").display()));
+        process::run_quietly(&mut attach).map(|_| ())
     }
+}
+
+/// What an owner's secret seals is read by all versions that the owner gives it to, and by no other.
+fn upgrade(workspace: &Workspace, built: &Built) -> Result<()> {
+    let signer = Example::make(workspace, built, "signer", &["older", "newer"], true)?;
+    let secret = signer.desk.path("sealing.key");
+    fs::write(&secret, [7; 32])?;
+    for (name, kept) in
+        [("older", "5 in the log"), ("newer", "10 in the log"), ("older", "15 in the log")]
+    {
+        let called = signer.call(name, name, &[&[]])?.pop().context("it was called")?;
+        ensure!(called.status == 0 && text(&called).contains(kept), "{}", text(&called));
+    }
+    // The owner's policy names the newer one only: the older one gets no secret.
+    let refused = signer.call("older", "newer", &[&[]]).err().map(|error| format!("{error:#}"));
+    let refused = refused.context("a version that the policy does not name gets the secret")?;
+    ensure!(refused.contains("snp.measurements"), "{refused}");
+    fs::write(&secret, [8; 32])?;
+    let other = signer.call("newer", "newer", &[&[]])?.pop().context("it was called")?;
+    let said = "sealed storage is missing or damaged";
+    ensure!(other.status == 1 && text(&other).contains(said), "{}", text(&other));
+    Ok(())
+}
+
+/// Its key and its log outlive the enclave, and stay with its measurement.
+fn signer(workspace: &Workspace, built: &Built) -> Result<()> {
+    let signer = Example::make(workspace, built, "signer", &["signer", "upgraded"], false)?;
+    let call = |name: &str, policy: &str| -> Result<Finished> {
+        signer.call(name, policy, &[&[]])?.pop().context("it was called")
+    };
+    for kept in ["5 in the log", "10 in the log"] {
+        let called = call("signer", "signer")?;
+        ensure!(called.status == 0 && text(&called).contains(kept), "{}", text(&called));
+    }
+    evidence(&signer)?;
+    let refused = call("signer", "upgraded")?;
+    ensure!(refused.status == 1, "{}", text(&refused));
+    ensure!(text(&refused).contains("snp.measurements"), "{}", text(&refused));
+    // Another measurement has another key: it finds what is sealed, and cannot open it.
+    let upgraded = call("upgraded", "upgraded")?;
+    ensure!(upgraded.status == 1, "{}", text(&upgraded));
+    ensure!(
+        text(&upgraded).contains("sealed storage is missing or damaged"),
+        "{}",
+        text(&upgraded)
+    );
+    Ok(())
+}
+
+/// A client gets evidence about a key of the service, and `verify` judges it.
+fn evidence(signer: &Example<'_>) -> Result<()> {
+    let file = signer.desk.path("evidence");
+    let path = file.display().to_string();
+    let called = signer.call("signer", "signer", &[&[&path]])?.pop().context("it was called")?;
+    ensure!(called.status == 0, "{}", text(&called));
+    let kept = fs::read(&file)?;
+    let (bound, report) = kept.split_at_checked(NONCE_LEN).context("no evidence")?;
+    fs::write(signer.desk.path("report"), report)?;
+    let nonce: String = bound.iter().map(|byte| format!("{byte:02x}")).collect();
+    let measured = signer.desk.measured("signer")?;
+    for (digest, nonce, status) in [
+        (measured.as_str(), nonce.as_str(), 0),
+        (&measured, &"5e".repeat(NONCE_LEN), 1),
+        (&"0".repeat(96), &nonce, 1),
+    ] {
+        fs::write(signer.desk.path("evidence.toml"), policy(digest, PROGRAM_LEVEL))?;
+        let mut verify = signer.desk.strongroom(&["verify", "--insecure-accept-simulated"]);
+        verify.args(["--nonce", nonce]).arg(signer.desk.path("report"));
+        verify.arg("--policy").arg(signer.desk.path("evidence.toml"));
+        for part in ["vcek", "ask", "ark"] {
+            let chip = signer.desk.path("data/strongroom/simulated-psp");
+            verify.arg(format!("--{part}")).arg(chip.join(format!("{part}.der")));
+        }
+        let judged = process::capture(&mut verify, b"", LIMIT)?;
+        ensure!(judged.status == status, "{}", text(&judged));
+    }
+    Ok(())
+}
+
+/// Tries are counted over the end of an enclave, and given back by a host that restores old storage.
+fn vault(workspace: &Workspace, built: &Built) -> Result<()> {
+    let vault = Example::make(workspace, built, "vault", &["vault"], false)?;
+    let call = |calls: &[&[&str]], said: &[&str]| -> Result<()> {
+        let finished = vault.call("vault", "vault", calls)?;
+        ensure!(finished.len() == said.len(), "as many answers as calls");
+        for (finished, said) in finished.iter().zip(said) {
+            let as_wanted = finished.status == 0 && text(finished).ends_with(said);
+            ensure!(as_wanted, "{}, not {said}", text(finished));
+        }
+        Ok(())
+    };
+    call(&[&["set-up"], &["wrong", "3"]], &["", "2 tries are left\n"])?;
+    let sealed = vault.desk.path("sealed");
+    let old = read_folder(&sealed)?;
+    call(
+        &[&["wrong", "1"], &["wrong", "1"], &["locked"]],
+        &["1 tries are left\n", "0 tries are left\n", ""],
+    )?;
+    for (path, bytes) in old {
+        fs::write(path, bytes)?;
+    }
+    call(&[&["wrong", "1"], &["open"]], &["1 tries are left\n", ""])
+}
+
+fn read_folder(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        files.push((path.clone(), fs::read(path)?));
+    }
+    Ok(files)
 }
 
 /// The example, as its README has it.

@@ -68,7 +68,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
     ("examples", &["examples", "host/client", "host/connect", "host/tee", "sdk"]),
-    ("xtest", &["attestation/", "enclave-core/", "host/", "sdk", "ta/", "xtest"]),
+    ("xtest", &["attestation/", "enclave-core/", "examples", "host/", "sdk", "ta/", "xtest"]),
     ("xtask", &["enclave-core/abi", "enclave-core/kernel", "host/optee-qemu"]),
 ];
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Calls the signer by its URL, as any program does that is not inside: tries all of it. Without a URL
+//! Calls the signer by its URL, as any program does that is not inside: tries all of it; with a file
+//! behind the URL, gets evidence about a key and writes it there. Without a URL
 //! it is the trusted application on this device; then it also compares what an empty call costs with a
 //! raw one.
 #![forbid(unsafe_code)]
@@ -7,7 +8,6 @@
 #[cfg(target_arch = "aarch64")]
 mod cost;
 
-use ed25519_dalek::{Signature, VerifyingKey};
 use std::{
     env,
     error::Error,
@@ -16,13 +16,19 @@ use std::{
 };
 use strongroom::{CallError, Connect, ConnectError, client::Opening};
 use strongroom_connect::{Session, Way};
-use strongroom_signer::{RATE, SignError, SignerClient, UUID};
+use strongroom_keys::Algorithm;
+use strongroom_signer::{RATE, SignError, SignerClient, UUID, bound};
 
 type Client = SignerClient<Session>;
+/// A verifier makes up another one each time.
+const NONCE: [u8; 32] = [5; 32];
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Ed25519, Algorithm::P256];
+
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    match check().and_then(|()| costs()) {
+    let asked = env::args().nth(2).map_or_else(|| check().and_then(|()| costs()), |to| keep(&to));
+    match asked {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -48,14 +54,26 @@ fn costs() -> Outcome {
     Ok(())
 }
 
+/// Writes what a key's evidence is bound to, and the evidence, to a file: for a verifier.
+fn keep(to: &str) -> Outcome {
+    let mut client = Client::connect(way()?)?;
+    let key = client.public_key(Algorithm::P256)?;
+    let evidence = client.evidence(Algorithm::P256, NONCE)?;
+    std::fs::write(to, [bound(&NONCE, &key).as_slice(), &evidence].concat())?;
+    Ok(())
+}
+
 fn check() -> Outcome {
     let mut client = Client::connect(way()?)?;
     signs(&mut client)?;
     println!("ok signs");
     let mut other = Client::connect(way()?)?;
-    ensure(other.public_key()? == client.public_key()?, "sessions have one key")?;
+    for algorithm in ALGORITHMS {
+        let same = other.public_key(algorithm)? == client.public_key(algorithm)?;
+        ensure(same, "sessions have the same keys")?;
+    }
     ensure(other.log()?.last() == Some(&[7; 32]), "sessions have one log")?;
-    ensure(other.stored()? == ["key", "log"], "two things are stored")?;
+    ensure(other.stored()? == ["key/ed25519", "key/p256", "log"], "three things are stored")?;
     println!("ok sessions share what is sealed: {} in the log", other.log()?.len());
     let other_version = OtherVersion(way()?);
     let refused = Client::connect(other_version).err();
@@ -84,13 +102,12 @@ fn check() -> Outcome {
 }
 
 fn signs(client: &mut Client) -> Outcome {
-    let key = VerifyingKey::from_bytes(&client.public_key()?).map_err(|_| "no public key")?;
-    for _ in 0..RATE {
-        let (r, s) = client.sign([7; 32])?;
-        let signature = Signature::from_components(r, s);
-        key.verify_strict(&[7; 32], &signature).map_err(|_| "a signature is wrong")?;
+    for algorithm in ALGORITHMS.into_iter().cycle().take(RATE) {
+        let signature = client.sign(algorithm, [7; 32])?;
+        let verifies = client.public_key(algorithm)?.verify(&[7; 32], &signature);
+        ensure(verifies, "a signature is the key's")?;
     }
-    let refused = client.sign([7; 32]);
+    let refused = client.sign(Algorithm::P256, [7; 32]);
     ensure(matches!(refused, Err(CallError::Service(SignError::TooOften(_)))), "too often")
 }
 
@@ -107,6 +124,6 @@ impl Connect for OtherVersion {
     fn connect(self, opening: &Opening) -> Result<Session, ConnectError> {
         let mut opening = opening.clone();
         opening.hello.version = 2;
-        self.0.connect(&opening)
+        Connect::connect(self.0, &opening)
     }
 }

@@ -19,11 +19,23 @@ impl std::fmt::Display for BenchError {
     }
 }
 
+impl strongroom::gp::ErrorCode for BenchError {
+    fn code(&self) -> u32 {
+        match self {
+            Self::Odd(number) => *number,
+            // What nobody should give.
+            Self::Storage(_) => 0,
+        }
+    }
+}
+
 /// One of each.
 #[strongroom::service(version = 7)]
 pub(crate) trait Bench {
     fn nothing(&self);
+    #[gp(command = 10)]
     fn add(&mut self, number: u64) -> u64;
+    #[gp(command = 11)]
     fn even(&self, number: u32) -> Result<u32, BenchError>;
     #[limit(request = 32, answer = 16)]
     fn joined(&self, text: &str, bytes: &[u8], times: Option<u8>) -> Vec<u8>;
@@ -31,6 +43,13 @@ pub(crate) trait Bench {
     fn waits(&self) -> bool;
     #[limit(request = 65536, answer = 65536)]
     fn sums(&mut self, start: u32) -> Result<Streamed<u64, BenchError>, BenchError>;
+    #[gp(command = 0xffff_fff0)]
+    fn reversed(&self, bytes: [u8; 4], text: &str) -> Result<([u8; 4], u32), BenchError>;
+    #[limit(request = 32, answer = 16)]
+    #[gp(command = 12)]
+    fn repeated(&self, bytes: &[u8], times: u32) -> Vec<u8>;
+    #[gp(command = 13)]
+    fn panics_too(&mut self);
 }
 
 /// The service.
@@ -61,6 +80,22 @@ impl Bench for MyBench {
 
     fn even(&self, number: u32) -> Result<u32, BenchError> {
         if number.is_multiple_of(2) { Ok(number) } else { Err(BenchError::Odd(number)) }
+    }
+
+    fn reversed(&self, mut bytes: [u8; 4], text: &str) -> Result<([u8; 4], u32), BenchError> {
+        bytes.reverse();
+        match u32::try_from(text.len()) {
+            Ok(0) | Err(_) => Err(BenchError::Storage(StorageError::Absent)),
+            Ok(length) => Ok((bytes, length)),
+        }
+    }
+
+    fn repeated(&self, bytes: &[u8], times: u32) -> Vec<u8> {
+        bytes.repeat(usize::try_from(times.min(100)).unwrap_or(0))
+    }
+
+    fn panics_too(&mut self) {
+        self.panics("yes".into());
     }
 
     fn joined(&self, text: &str, bytes: &[u8], times: Option<u8>) -> Vec<u8> {

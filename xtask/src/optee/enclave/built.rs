@@ -29,7 +29,7 @@ const KEY: &str = "default_ta.pem";
 /// What is taken from an image as it is.
 const IMAGE_FILES: &[&str] = &["flash.bin", "Image", "root.cpio", "versions.txt"];
 /// The compiler that reads the linker script of OP-TEE's dev kit.
-const COMPILER: &str = "aarch64-linux-gnu-gcc";
+pub(crate) const COMPILER: &str = "aarch64-linux-gnu-gcc";
 
 /// Position-independent, as OP-TEE's loader wants it, and linked by that compiler.
 const FLAGS: &str = "-Crelocation-model=pic -Clinker-flavor=gcc -Clink-arg=-fuse-ld=bfd";

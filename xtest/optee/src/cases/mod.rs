@@ -5,6 +5,7 @@ mod attestation;
 mod cancellation;
 mod clients;
 mod faults;
+mod foreign;
 mod limits;
 mod parameters;
 mod power;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Case> {
         attestation::CASES,
         power::CASES,
         ring::CASES,
+        foreign::CASES,
     ]
     .concat()
 }
