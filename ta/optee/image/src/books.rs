@@ -8,7 +8,7 @@
 //! is zeroes that are promised one.
 
 use alloc::vec::Vec;
-use strongroom_south::{Frame, FrameCounts};
+use strongroom_south::{Access, Frame, FrameCounts};
 
 /// No frame, or no page.
 const NONE: u32 = u32::MAX;
@@ -36,6 +36,8 @@ struct Held {
 pub struct Books {
     /// By page: the frame that has it.
     owners: Vec<u32>,
+    /// By page: what the program said it would do there, while something is mapped.
+    accesses: Vec<Access>,
     /// By page: whether it is on the list of free pages.
     listed: Vec<bool>,
     /// Pages that may be free; those with an owner are skipped.
@@ -56,6 +58,7 @@ impl Books {
         let end = u32::try_from(count).ok().filter(|count| *count < NONE)?;
         let mut books = Self {
             owners: filled(NONE, count)?,
+            accesses: filled(Access::default(), count)?,
             listed: filled(true, count)?,
             free_pages: Vec::new(),
             frames: filled(Held { references: 0, page: NONE, mapped: false }, count)?,
@@ -129,7 +132,26 @@ impl Books {
     /// # Errors
     ///
     /// [`Refused`] when the frame is mapped elsewhere, or not held, or there is no such page.
-    pub fn map(&mut self, page: u32, frame: Frame, pages: &mut dyn Pages) -> Result<(), Refused> {
+    pub fn map(
+        &mut self,
+        page: u32,
+        frame: Frame,
+        access: Access,
+        pages: &mut dyn Pages,
+    ) -> Result<(), Refused> {
+        self.place(page, frame, pages)?;
+        self.protect(page, access);
+        Ok(())
+    }
+
+    /// Changes what is to be done at the address of a page. Nothing keeps the program to it: it is
+    /// what the kernel may do there for the program.
+    pub fn protect(&mut self, page: u32, access: Access) {
+        let place = usize::try_from(page).ok().and_then(|page| self.accesses.get_mut(page));
+        place.into_iter().for_each(|place| *place = access);
+    }
+
+    fn place(&mut self, page: u32, frame: Frame, pages: &mut dyn Pages) -> Result<(), Refused> {
         let held = *self.peek(frame).ok_or(Refused)?;
         let owner = *self.owner(page).ok_or(Refused)?;
         if owner == frame.0 {
@@ -201,11 +223,18 @@ impl Books {
     ///
     /// [`Refused`] when there is no such page.
     pub fn relocate(&mut self, from: u32, to: u32, pages: &mut dyn Pages) -> Result<(), Refused> {
-        let Some(frame) = self.mapped_at(from) else { return Ok(()) };
+        let Some((frame, access)) = self.mapping_at(from) else { return Ok(()) };
         if let Some(held) = self.held(frame) {
             held.mapped = false;
         }
-        self.map(to, frame, pages)
+        self.map(to, frame, access, pages)
+    }
+
+    /// The frame that is mapped at the address of a page, and what is to be done there.
+    pub fn mapping_at(&self, page: u32) -> Option<(Frame, Access)> {
+        let frame = self.mapped_at(page)?;
+        let access = usize::try_from(page).ok().and_then(|page| self.accesses.get(page))?;
+        Some((frame, *access))
     }
 
     /// The frame that is mapped at the address of a page.

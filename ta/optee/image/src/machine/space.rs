@@ -12,7 +12,7 @@ use strongroom_south::{Access, Context, Fault, Frame, Mapped, OutOfMemory, PAGE_
 #[derive(Debug)]
 pub(super) struct FlatSpace;
 
-/// Nothing is protected from anybody.
+/// Objects' variables: nothing protects them from anybody.
 const ALL: Access = Access { read: true, write: true, execute: true, shared: false };
 /// Text and constants of an object.
 const CONSTANT: Access = Access { read: true, write: false, execute: true, shared: false };
@@ -67,11 +67,11 @@ impl Space for FlatSpace {
         Err(OutOfMemory)
     }
 
-    fn map(&self, address: usize, frame: Frame, _access: Access) -> Result<(), OutOfMemory> {
+    fn map(&self, address: usize, frame: Frame, access: Access) -> Result<(), OutOfMemory> {
         with(Err(OutOfMemory), |memory| {
             let mut arena = memory.arena;
             if let Some(page) = arena.page(address) {
-                return memory.books.map(page, frame, &mut arena).map_err(|_| OutOfMemory);
+                return memory.books.map(page, frame, access, &mut arena).map_err(|_| OutOfMemory);
             }
             if frame == PLACED_FRAME && memory.is_placed(address) {
                 return Ok(());
@@ -96,7 +96,17 @@ impl Space for FlatSpace {
         });
     }
 
-    fn protect(&self, _range: Range<usize>, _access: Access) {}
+    /// Of the arena's pages. The program may do what it likes all the same; what the kernel does in
+    /// its name fails as on Linux.
+    fn protect(&self, range: Range<usize>, access: Access) {
+        with((), |memory| {
+            for address in pages(&range, &[memory.arena.range()]) {
+                memory.arena.page(address).into_iter().for_each(|page| {
+                    memory.books.protect(page, access);
+                });
+            }
+        });
+    }
 
     fn relocate(&self, from: Range<usize>, to: usize) -> Result<(), OutOfMemory> {
         with(Err(OutOfMemory), |memory| {
@@ -115,8 +125,8 @@ impl Space for FlatSpace {
     fn lookup(&self, address: usize) -> Option<Mapped> {
         with(None, |memory| {
             if let Some(page) = memory.arena.page(address) {
-                let frame = memory.books.mapped_at(page)?;
-                return Some(Mapped { frame, access: ALL, dirty: true });
+                let (frame, access) = memory.books.mapping_at(page)?;
+                return Some(Mapped { frame, access, dirty: true });
             }
             if memory.is_placed(address) {
                 return Some(Mapped { frame: PLACED_FRAME, access: ALL, dirty: true });
