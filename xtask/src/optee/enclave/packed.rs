@@ -84,6 +84,9 @@ impl Packer {
         for program in &case.spawns {
             command.args(["--spawns", program]);
         }
+        for library in &case.libraries {
+            command.args(["--library", library]);
+        }
         // Two cases with the same program are two applications.
         command.args(["--env", &format!("CASE={}", case.name)]);
         command.arg("--output").arg(self.work.path()).arg("--").args(&case.command);
