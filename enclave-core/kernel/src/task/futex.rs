@@ -56,7 +56,9 @@ struct Bucket {
 }
 
 impl Bucket {
-    const EMPTY: Self = Self { waiting: Mutex::new(Vec::new()), announced: AtomicUsize::new(0) };
+    const fn empty() -> Self {
+        Self { waiting: Mutex::new(Vec::new()), announced: AtomicUsize::new(0) }
+    }
 
     fn announce(&self, waiting: usize) {
         self.announced.store(waiting, Ordering::Relaxed);
@@ -78,7 +80,7 @@ pub(crate) struct Futexes {
 impl Futexes {
     /// Nobody waits.
     pub(crate) fn new(scheduler: &'static Scheduler) -> Self {
-        Self { scheduler, buckets: [Bucket::EMPTY; BUCKETS] }
+        Self { scheduler, buckets: [const { Bucket::empty() }; BUCKETS] }
     }
 
     /// Queues a thread if the word still holds `expected`; `EAGAIN` if not. The test and the

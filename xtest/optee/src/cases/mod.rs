@@ -8,7 +8,7 @@ mod faults;
 mod limits;
 mod parameters;
 mod power;
-mod ring;
+pub(crate) mod ring;
 mod sessions;
 mod storage;
 
