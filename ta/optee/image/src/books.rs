@@ -36,6 +36,8 @@ struct Held {
 pub struct Books {
     /// By page: the frame that has it.
     owners: Vec<u32>,
+    /// By page: whether it was never used, and so is all zeroes.
+    unused: Vec<bool>,
     /// By page: what the program said it would do there, while something is mapped.
     accesses: Vec<Access>,
     /// By page: whether it is on the list of free pages.
@@ -53,11 +55,12 @@ pub struct Books {
 pub struct Refused;
 
 impl Books {
-    /// Books of `count` pages. None when there is no memory for them, or too many pages.
+    /// Books of `count` pages, which are all zeroes. None when there is no memory for them, or too many pages.
     pub fn new(count: usize) -> Option<Self> {
         let end = u32::try_from(count).ok().filter(|count| *count < NONE)?;
         let mut books = Self {
             owners: filled(NONE, count)?,
+            unused: filled(true, count)?,
             accesses: filled(Access::default(), count)?,
             listed: filled(true, count)?,
             free_pages: Vec::new(),
@@ -121,7 +124,7 @@ impl Books {
             return Some(held.page);
         }
         let page = self.free_page()?;
-        pages.zero(page);
+        self.wipe(page, pages);
         self.assign(frame.0, page);
         Some(page)
     }
@@ -185,7 +188,7 @@ impl Books {
         // What still holds the page after the unmapping holds it unmapped.
         let owner = *self.owner(page).ok_or(Refused)?;
         match (owner, from) {
-            (NONE, NONE) => pages.zero(page),
+            (NONE, NONE) => self.wipe(page, pages),
             (NONE, from) => {
                 pages.copy(from, page);
                 self.take_page(from);
@@ -272,7 +275,19 @@ impl Books {
         usize::try_from(page).ok().and_then(|page| self.owners.get_mut(page))
     }
 
+    /// Fills a page with zeroes, unless it is.
+    fn wipe(&mut self, page: u32, pages: &mut dyn Pages) {
+        let unused = usize::try_from(page).ok().and_then(|page| self.unused.get(page));
+        if unused != Some(&true) {
+            pages.zero(page);
+        }
+    }
+
     fn assign(&mut self, frame: u32, page: u32) {
+        if let Some(unused) = usize::try_from(page).ok().and_then(|page| self.unused.get_mut(page))
+        {
+            *unused = false;
+        }
         if let Some(owner) = self.owner(page) {
             *owner = frame;
         }

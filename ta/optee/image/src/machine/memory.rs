@@ -23,7 +23,7 @@ const MAP_ZERO_INITIALISED: u32 = 2;
 const DEFAULT: usize = 32 << 20;
 /// What the library OS uses itself beside arena and heap: its image with the start heap, and its
 /// stack, about.
-const OVERHEAD: usize = 3 << 20;
+const OVERHEAD: usize = 5 << 19;
 /// The offset of a page's last byte.
 const LAST: usize = PAGE_SIZE - 1;
 /// A page of an object's writable segment, which is no frame of the arena.
