@@ -9,6 +9,7 @@ mod built;
 mod cases;
 mod cost;
 mod document;
+mod emulator;
 mod packed;
 mod programs;
 mod root;

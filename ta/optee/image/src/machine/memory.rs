@@ -24,6 +24,8 @@ const DEFAULT: usize = 32 << 20;
 /// What the library OS uses itself beside arena and heap: its image with the start heap, and its
 /// stack, about.
 const OVERHEAD: usize = 5 << 19;
+/// Bytes that the processor copies at once.
+const WORD: usize = 8;
 /// The offset of a page's last byte.
 const LAST: usize = PAGE_SIZE - 1;
 /// A page of an object's writable segment, which is no frame of the arena.
@@ -50,21 +52,38 @@ impl Window {
     }
 
     fn read(self, address: usize, to: &mut [u8]) {
+        // A word is what most calls read: a load, where the length is known.
+        match <&mut [u8; WORD]>::try_from(&mut *to) {
+            Ok(word) => self.read_bytes(address, word),
+            Err(_) => self.read_bytes(address, to),
+        }
+    }
+
+    fn write(self, address: usize, from: &[u8]) {
+        match <&[u8; WORD]>::try_from(from) {
+            Ok(word) => self.write_bytes(address, word),
+            Err(_) => self.write_bytes(address, from),
+        }
+    }
+
+    #[inline(always)]
+    fn read_bytes(self, address: usize, to: &mut [u8]) {
         let Some(from) = self.pointer(address, to.len()) else { return };
         // SAFETY: the window is mapped for ever, and the bytes are inside of it. `to` is the
         // kernel's own memory, which no window overlaps.
         unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     }
 
-    fn write(self, address: usize, from: &[u8]) {
+    #[inline(always)]
+    fn write_bytes(self, address: usize, from: &[u8]) {
         let Some(to) = self.pointer(address, from.len()) else { return };
-        // SAFETY: as in `read`; windows are writable.
+        // SAFETY: as in `read_bytes`; windows are writable.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     }
 
     fn clear(self, address: usize, length: usize) {
         let Some(to) = self.pointer(address, length) else { return };
-        // SAFETY: as in `write`.
+        // SAFETY: as in `write_bytes`.
         unsafe { ptr::write_bytes(to, 0, length) };
     }
 }

@@ -17,6 +17,12 @@ const ALL: Access = Access { read: true, write: true, execute: true, shared: fal
 /// Text and constants of an object.
 const CONSTANT: Access = Access { read: true, write: false, execute: true, shared: false };
 
+/// The window around a range, where it is in one piece: most are.
+fn whole(memory: &Memory, start: usize, length: usize, write: bool) -> Option<Window> {
+    let (window, end) = memory.reach(start, write)?;
+    (length > 0 && end.checked_sub(start)? >= length).then_some(window)
+}
+
 /// Calls `each` with window, address and length of every piece of a range.
 fn walk(
     memory: &Memory,
@@ -142,6 +148,10 @@ impl Space for FlatSpace {
 
     fn copy_in(&self, from: usize, to: &mut [u8]) -> Result<(), Fault> {
         with(absent(from, false), |memory| {
+            if let Some(window) = whole(memory, from, to.len(), false) {
+                memory.read(window, from, to);
+                return Ok(());
+            }
             walk(memory, from, to.len(), false, |window, address, piece| {
                 memory.read(window, address, to.get_mut(piece).unwrap_or_default());
             })
@@ -150,6 +160,10 @@ impl Space for FlatSpace {
 
     fn copy_out(&self, to: usize, from: &[u8]) -> Result<(), Fault> {
         with(absent(to, true), |memory| {
+            if let Some(window) = whole(memory, to, from.len(), true) {
+                memory.write(window, to, from);
+                return Ok(());
+            }
             walk(memory, to, from.len(), true, |window, address, piece| {
                 memory.write(window, address, from.get(piece).unwrap_or_default());
             })
