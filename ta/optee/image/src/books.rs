@@ -55,7 +55,8 @@ pub struct Books {
 pub struct Refused;
 
 impl Books {
-    /// Books of `count` pages, which are all zeroes. None when there is no memory for them, or too many pages.
+    /// Books of `count` pages, which are all zeroes. None when there is no memory for them, or too
+    /// many pages.
     pub fn new(count: usize) -> Option<Self> {
         let end = u32::try_from(count).ok().filter(|count| *count < NONE)?;
         let mut books = Self {

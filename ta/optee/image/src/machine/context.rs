@@ -28,8 +28,9 @@ const WORD: u64 = 4;
 /// From a stub's start to where its gate returns.
 const RETURN: usize = 8;
 
-/// Times that programs are entered from one interrupt to the next, at most. No timer interrupts them: without
-/// this, one that makes system calls all the time would keep others, and the host, waiting.
+/// Times that programs are entered from one interrupt to the next, at most. No timer interrupts
+/// them: without this, one that makes system calls all the time would keep others, and the host,
+/// waiting.
 const ENTRIES_PER_TICK: u32 = 2048;
 
 /// Entries since the last interrupt.
