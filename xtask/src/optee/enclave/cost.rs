@@ -57,8 +57,9 @@ the trusted application, as a multiple of a plain function call of equal work: a
 program, never inlined, that comes to the same result by the same steps from data of its own
 (`xtest/enclave/cost.c`). A million calls each, in processor time of the emulator, taken from outside of the
 machine, the middle of five runs. `write` is 4 KiB to `/dev/null`, `pipe` 64 bytes in and 64 bytes out, and
-nobody waits for `futex_wake`. All are answered at once, by a look, without the whole dispatch. Equal work is the program's
-own arrays and pointers where the kernel has locks, reference counts, and memory that it does not trust.
+nobody waits for `futex_wake`. All are answered at once, by a look, without the whole dispatch. Equal
+work is the program's own arrays and pointers where the kernel has locks, reference counts, and memory
+that it does not trust.
 QEMU emulates, so these are ratios within one run, and they differ by a tenth or two from run to run.
 
 | system call | ratio |
