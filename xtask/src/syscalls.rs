@@ -47,8 +47,9 @@ fn document() -> Result<String> {
          In a trusted application of OP-TEE there is one address space: `fork`, and `clone` without\n\
          `CLONE_VM`, return `ENOSYS` there. `execve` starts what was packed (`--spawns`): `ENOEXEC` for other\n\
          programs, `ENOMEM` for one that runs already as often as it was packed. Memory becomes executable\n\
-         only for what was packed, else `EACCES`. A file can be mapped shared for reading only, and shows what\n\
-         was in it then.\n",
+         only for what was packed, else `EACCES`. A page of a file has one shared mapping at a time: a second\n\
+         one is `ENOMEM`; what was opened for reading only shows what was in it then. Calls keep to the\n\
+         protection of memory (`EFAULT`), but nothing keeps the program itself to it.\n",
         count(|support| *support == Support::Full),
         count(|support| matches!(support, Support::Partial(_))),
         count(|support| matches!(support, Support::Refused(_))),

@@ -161,7 +161,7 @@ impl Guest {
     /// Loads bytes; page faults are the kernel's business.
     pub fn load(&mut self, address: usize, to: &mut [u8]) {
         self.step();
-        while let Err(fault) = self.space.copy_in(address, to) {
+        while let Err(fault) = self.space.load(address, to) {
             self.fault(fault);
         }
     }
@@ -169,7 +169,7 @@ impl Guest {
     /// Stores bytes.
     pub fn store(&mut self, address: usize, bytes: &[u8]) {
         self.step();
-        while let Err(fault) = self.space.copy_out(address, bytes) {
+        while let Err(fault) = self.space.store(address, bytes) {
             self.fault(fault);
         }
     }

@@ -59,16 +59,31 @@ impl Space {
         self.form
     }
 
-    fn effective(&self, access: Access) -> Access {
+    /// A load by the program. On a flat machine only what is not there stops it.
+    pub(crate) fn load(&self, from: usize, to: &mut [u8]) -> Result<(), Fault> {
+        self.walk(self.by_program(), from, to.len(), false, |frame, offset, piece| {
+            lock(&self.machine.frames).read(frame, offset, &mut to[piece]);
+        })
+    }
+
+    /// A store by the program.
+    pub(crate) fn store(&self, to: usize, from: &[u8]) -> Result<(), Fault> {
+        self.walk(self.by_program(), to, from.len(), true, |frame, offset, piece| {
+            lock(&self.machine.frames).write(frame, offset, &from[piece]);
+        })
+    }
+
+    fn by_program(&self) -> By {
         match self.form {
-            Form::Paged => access,
-            Form::Flat => Access { read: true, write: true, execute: true, shared: access.shared },
+            Form::Paged => By::Rights,
+            Form::Flat => By::Force,
         }
     }
 
     /// Calls `each` with frame, offset in the frame and length for all pieces of a range.
     fn walk(
         &self,
+        by: By,
         start: usize,
         length: usize,
         write: bool,
@@ -81,7 +96,7 @@ impl Space {
             let address = start.checked_add(done).ok_or(fault(start))?;
             let page = pages.get_mut(&(address / PAGE_SIZE)).ok_or(fault(address))?;
             let allowed = if write { page.access.write } else { page.access.read };
-            if !allowed {
+            if !allowed && by == By::Rights {
                 return Err(fault(address));
             }
             page.dirty |= write;
@@ -107,6 +122,15 @@ impl Space {
     fn aligned(address: usize, write: bool) -> Result<(), Fault> {
         if address.is_multiple_of(4) { Ok(()) } else { Err(Fault { address, write }) }
     }
+}
+
+/// How memory is reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// As its protection allows.
+    Rights,
+    /// Whatever its protection says: nothing enforces it.
+    Force,
 }
 
 fn narrowed(old: Access, new: Access) -> Access {
@@ -165,8 +189,15 @@ impl SouthSpace for Space {
         if self.machine.refuses_map() {
             return Err(OutOfMemory);
         }
-        let page = Page { frame, access: self.effective(access), dirty: false };
-        let old = lock(&self.pages).insert(address / PAGE_SIZE, page);
+        let page = Page { frame, access, dirty: false };
+        let mut pages = lock(&self.pages);
+        let number = address / PAGE_SIZE;
+        let taken = |(other, page): (&usize, &Page)| page.frame == frame && *other != number;
+        if self.form == Form::Flat && pages.iter().any(taken) {
+            // A frame's bytes lie where it is mapped.
+            return Err(OutOfMemory);
+        }
+        let old = pages.insert(number, page);
         if let Some(old) = old {
             lock(&self.machine.frames).release(old.frame);
         }
@@ -195,8 +226,8 @@ impl SouthSpace for Space {
         let mut frames = lock(&self.machine.frames);
         for (_, page) in pages.range_mut(numbers(&range)) {
             let alone = frames.references(page.frame) == 1;
-            let access = if alone { access } else { narrowed(page.access, access) };
-            page.access = self.effective(access);
+            let given = alone || self.form == Form::Flat;
+            page.access = if given { access } else { narrowed(page.access, access) };
         }
     }
 
@@ -222,19 +253,19 @@ impl SouthSpace for Space {
     }
 
     fn copy_in(&self, from: usize, to: &mut [u8]) -> Result<(), Fault> {
-        self.walk(from, to.len(), false, |frame, offset, piece| {
+        self.walk(By::Rights, from, to.len(), false, |frame, offset, piece| {
             lock(&self.machine.frames).read(frame, offset, &mut to[piece]);
         })
     }
 
     fn copy_out(&self, to: usize, from: &[u8]) -> Result<(), Fault> {
-        self.walk(to, from.len(), true, |frame, offset, piece| {
+        self.walk(By::Rights, to, from.len(), true, |frame, offset, piece| {
             lock(&self.machine.frames).write(frame, offset, &from[piece]);
         })
     }
 
     fn zero(&self, to: usize, length: usize) -> Result<(), Fault> {
-        self.walk(to, length, true, |frame, offset, piece| {
+        self.walk(By::Rights, to, length, true, |frame, offset, piece| {
             lock(&self.machine.frames).clear(frame, offset..offset + piece.len());
         })
     }

@@ -170,7 +170,7 @@ fn protection_is_enforced_where_the_machine_can() {
             guest.store(at, b"y");
             0
         });
-        // A flat machine says yes and changes nothing.
+        // The processor of a flat machine knows nothing of it.
         let expected = if form == Form::Paged { 128 + 11 } else { 0 };
         assert_eq!(report.ending, Ending::Exit(expected), "{form:?}");
     }
@@ -230,23 +230,65 @@ fn private_mappings_of_files_never_change_the_file() {
 }
 
 #[test]
-fn shared_mappings_show_writes_or_are_refused() {
+fn shared_mappings_show_writes_and_files_show_theirs() {
     both(|guest| {
         let file = guest.open("/tmp/shared", OPEN_CREATE | OPEN_READ_WRITE).unwrap();
         guest.write(file, &[b'.'; 100]).unwrap();
         let arguments = [0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0];
-        let mapped = guest.try_call(Sysno::Mmap, arguments);
-        if guest.form() == Form::Flat {
-            assert_eq!(mapped, Err(Errno::EACCES));
-            let reading = [0, PAGE, PROT_READ, MAP_SHARED, file, 0];
-            let at = guest.try_call(Sysno::Mmap, reading).unwrap();
-            assert_eq!(guest.bytes(at, 2), b"..");
-            return 0;
-        }
-        let at = mapped.unwrap();
+        let at = guest.try_call(Sysno::Mmap, arguments).unwrap();
         guest.store(at + 1, b"hey");
         guest.call(Sysno::Lseek, [file, 0, 0]);
         assert_eq!(guest.read(file, 5).unwrap(), b".hey.");
+        guest.write(file, b"you").unwrap();
+        assert_eq!(guest.bytes(at, 9), b".hey.you.");
+        // A frame has one address where there are no page tables.
+        let second = guest.try_call(Sysno::Mmap, arguments);
+        assert_eq!(second.is_ok(), guest.form() == Form::Paged, "{second:?}");
+        guest.try_call(Sysno::Munmap, [at, PAGE]).unwrap();
+        let again = guest.try_call(Sysno::Mmap, arguments);
+        let again = if guest.form() == Form::Paged { second } else { again };
+        assert_eq!(guest.bytes(again.unwrap(), 9), b".hey.you.");
+        0
+    });
+}
+
+#[test]
+fn files_that_cannot_be_written_are_shared_as_often_as_wanted() {
+    both(|guest| {
+        let file = guest.open("/bin/program", OPEN_READ).unwrap();
+        let arguments = [0, PAGE, PROT_READ, MAP_SHARED, file, 0];
+        for _ in 0..2 {
+            let at = guest.try_call(Sysno::Mmap, arguments).unwrap();
+            assert_eq!(guest.bytes(at, 4), b"\x7fELF");
+            let writable = guest.try_call(Sysno::Mprotect, [at, PAGE, PROT_READ | PROT_WRITE]);
+            assert_eq!(writable, Err(Errno::EACCES));
+        }
+        0
+    });
+}
+
+#[test]
+fn calls_keep_to_the_protection_of_memory_on_every_machine() {
+    both(|guest| {
+        let (reader, writer) = guest.pipe(0).unwrap();
+        let at = guest.allocate(2 * PAGE).unwrap();
+        guest.store(at, b"kept");
+        guest.write(writer, b"0123456789").unwrap();
+        for (protection, written, read) in [
+            (PROT_READ, Ok(4), Err(Errno::EFAULT)),
+            (PROT_NONE, Err(Errno::EFAULT), Err(Errno::EFAULT)),
+            (PROT_READ | PROT_WRITE, Ok(4), Ok(4)),
+        ] {
+            guest.try_call(Sysno::Mprotect, [at, PAGE, protection]).unwrap();
+            assert_eq!(guest.try_call(Sysno::Write, [writer, at, 4]), written, "{protection}");
+            assert_eq!(guest.try_call(Sysno::Read, [reader, at, 4]), read, "{protection}");
+        }
+        assert_eq!(guest.bytes(at, 4), b"0123");
+        // What moves takes its protection along.
+        guest.try_call(Sysno::Mprotect, [at, PAGE, PROT_READ]).unwrap();
+        let moved = guest.try_call(Sysno::Mremap, [at, PAGE, 4 * PAGE, 1]).unwrap();
+        assert_eq!(guest.try_call(Sysno::Read, [reader, moved, 4]), Err(Errno::EFAULT));
+        assert_eq!(guest.try_call(Sysno::Write, [writer, moved, 4]), Ok(4));
         0
     });
 }

@@ -113,6 +113,38 @@ fn blocked_signals_wait_and_standard_ones_do_not_queue() {
 }
 
 #[test]
+fn masks_are_told_and_changed_in_each_way() {
+    both(|guest| {
+        let (new, old) = (guest.room(8), guest.room(8));
+        let mask = |guest: &mut Guest, how, new, old| {
+            guest.try_call(Sysno::RtSigprocmask, [how, new, old, 8])
+        };
+        let mut before = 0;
+        let unblockable = 1 << 8 | 1 << 18;
+        for (how, by, after) in [
+            (2, 0b1100_u64, 0b1100),
+            (0, 0b11, 0b1111),
+            (1, 0b101, 0b1010),
+            (0, unblockable, 0b1010),
+        ] {
+            guest.store(new, &by.to_le_bytes());
+            assert_eq!(mask(guest, how, new, old), Ok(0));
+            assert_eq!(guest.load_u64(old), before);
+            before = after;
+        }
+        // Without a new one it does not matter how.
+        assert_eq!(mask(guest, 77, 0, old), Ok(0));
+        assert_eq!(mask(guest, 3, new, old), Err(Errno::EINVAL));
+        assert_eq!(mask(guest, 2, 8, old), Err(Errno::EFAULT));
+        assert_eq!(mask(guest, 2, new, 8), Err(Errno::EFAULT));
+        assert_eq!(guest.try_call(Sysno::RtSigprocmask, [2, new, old, 4]), Err(Errno::EINVAL));
+        assert_eq!(mask(guest, 0, 0, old), Ok(0));
+        assert_eq!(guest.load_u64(old), before, "what fails changes nothing");
+        0
+    });
+}
+
+#[test]
 fn kill_and_stop_cannot_be_caught_and_bad_numbers_are_einval() {
     both(|guest| {
         let (_, handler) = counter(guest);

@@ -65,8 +65,8 @@ pub trait Frames {
 pub enum Form {
     /// Own page tables: demand paging, copy-on-write, fork.
     Paged,
-    /// One space shared with the trusted application: populated eagerly, no protection changes, no
-    /// fork.
+    /// One space shared with the trusted application: populated eagerly, protection that copies keep to
+    /// and the program need not, a frame mapped once at most, no fork.
     Flat,
 }
 
@@ -133,7 +133,8 @@ pub trait Space: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] when no page table could be had; the reference stays the caller's.
+    /// [`OutOfMemory`] when no page table could be had, or on [`Form::Flat`] when the frame is mapped
+    /// elsewhere; the reference stays the caller's.
     fn map(&self, address: usize, frame: Frame, access: Access) -> Result<(), OutOfMemory>;
 
     /// Unmaps and releases all pages of a page-aligned range. Holes are fine.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// First bytes of a boot record.
 pub const MAGIC: [u8; 8] = *b"STRNGRM1";
 /// Version of the layout and of [`Manifest`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Most bytes of a boot record, padding included.
 pub const RECORD_MAX: usize = 64 * 1024;
 /// Bytes in front of the manifest.
@@ -52,6 +52,9 @@ pub struct Manifest {
     pub session: Option<SessionTerms>,
     /// Whose attested sessions reach the workload's service; none where it offers none.
     pub service: Option<ServiceTerms>,
+    /// Programs that the first one starts, by path or by name, once for each that runs at a time: a
+    /// machine that cannot make memory executable has them placed beforehand. Others do not look.
+    pub spawns: Vec<String>,
 }
 
 /// Bytes of an X25519 public key.
@@ -205,9 +208,14 @@ mod tests {
     #[test]
     fn golden_bytes_hold() {
         let bytes = record().encode().unwrap();
-        assert_eq!(&bytes[..16], b"STRNGRM1\x03\0\0\0\x19\0\0\0");
+        assert_eq!(&bytes[..16], b"STRNGRM1\x04\0\0\0\x1a\0\0\0");
         assert_eq!(&bytes[48..56], &3u64.to_le_bytes());
-        assert_eq!(&bytes[56..81], b"\x09/bin/true\x01\x04true\0\0\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[56..82], b"\x09/bin/true\x01\x04true\0\0\0\0\0\0\0\0\0\0");
+        let mut record = record();
+        record.manifest.spawns = vec!["sh".into(), "/bin/ls".into()];
+        let bytes = record.encode().unwrap();
+        assert_eq!(&bytes[81..93], b"\x02\x02sh\x07/bin/ls");
+        assert_eq!(Record::decode(&bytes), Ok(record));
     }
 
     #[test]

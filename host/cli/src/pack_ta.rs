@@ -14,7 +14,7 @@ use strongroom_optee_package::Uuid;
 use strongroom_optee_packer::closure::{ClosureError, Root, closure};
 use strongroom_optee_packer::signature::{SignError, SigningKey, sign};
 use strongroom_optee_packer::{File, Input, PackError, Packed, memory_hash, pack as pack_objects};
-use strongroom_wire::boot::Record;
+use strongroom_wire::boot::{Manifest, Record};
 
 /// Names of the library OS beside this executable, and in a build's folder beside it.
 const LIBRARY_OS_PLACES: [&str; 3] = [
@@ -68,8 +68,9 @@ pub(crate) struct NamingOptions {
     /// Pack this library or program of the root too, with what it needs
     #[arg(long = "library", value_name = "PATH")]
     libraries: Vec<String>,
-    /// Pack this program of the root too, so that the other one can start it by `posix_spawn` or
-    /// `vfork` and `execve`; once for each that runs at a time
+    /// Pack this program of the root too, besides those of the manifest's `spawns`, so that the
+    /// other one can start it by `posix_spawn` or `vfork` and `execve`; once for each that runs at a
+    /// time
     #[arg(long = "spawns", value_name = "PROGRAM")]
     spawns: Vec<String>,
     /// Name of the trusted application; derived from manifest and image when not given
@@ -87,15 +88,15 @@ impl NamingOptions {
         library_os: &[u8],
         record: &[u8],
         image: &Image,
-        program: &str,
-        memory: u64,
+        manifest: &Manifest,
     ) -> anyhow::Result<Packed> {
         let root = ImageRoot(image.files().map_err(LaunchError::from)?);
+        let spawns = [manifest.spawns.as_slice(), &self.spawns].concat();
         Ok(pack_objects(Input {
             library_os,
             record,
-            objects: closure(&root, program, &self.libraries, &self.spawns)?,
-            memory,
+            objects: closure(&root, &manifest.program, &self.libraries, &spawns)?,
+            memory: manifest.memory_max,
             uuid: self.uuid,
             ta_version: self.ta_version,
         })?)
@@ -154,8 +155,7 @@ impl PackingOptions {
                 (library_os(self.library_os.as_deref())?, record)
             }
         };
-        let (program, memory) = (&workload.program, workload.memory_max);
-        let packed = self.naming.pack(&library_os, &record, image, program, memory)?;
+        let packed = self.naming.pack(&library_os, &record, image, &workload.measured())?;
         let signed = signed(&packed, key)?;
         if verbose {
             describe(&packed);

@@ -68,8 +68,7 @@ fn measure_application(package: &Package, options: &MeasureOptions) -> anyhow::R
     let record = package.record_bytes();
     let manifest = Record::decode(record).map_err(|_| LaunchError::ManifestTooLong)?.manifest;
     let naming = &options.application;
-    let packed =
-        naming.pack(&library_os, record, &image, &manifest.program, manifest.memory_max)?;
+    let packed = naming.pack(&library_os, record, &image, &manifest)?;
     let (package_digest, memory_hash) = (Hex(packed.digest), Hex(memory_hash(&packed.elf)?));
     let (uuid, version) = (packed.uuid, packed.ta_version);
     print(&if options.json {

@@ -313,7 +313,7 @@ mod tests {
         let manifest = Manifest { program: "/bin/true".into(), ..Manifest::default() };
         let digest = package_digest(&[1; 32], &manifest, &[2; 32]).unwrap();
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "33a9e0961f5f07a8996a4338c7b5f82e8730e7d4691c42be71b27cc61c7af78f");
+        assert_eq!(hex, "fa66c297f12aa91fd344ed29a7bdec10dd91348aa5e6210862b2b9aec19f96ed");
     }
 
     #[test]

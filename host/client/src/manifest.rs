@@ -9,6 +9,7 @@
 //! working-directory = "/srv"
 //! hostname = "files"
 //! insecure-inherit-environment = ["TZ"] # values that the host chooses
+//! spawns = ["/bin/sh"]                  # placed beside it in a trusted application
 //!
 //! [image]
 //! root = "rootfs"                       # directory, tar archive or image, from this file's folder
@@ -82,6 +83,9 @@ pub struct Workload {
     pub session: Option<SessionTerms>,
     /// Who may call the program.
     pub service: Option<ServiceTerms>,
+    /// Programs that it starts, once for each that runs at a time: they are packed into a trusted
+    /// application. Elsewhere a program starts what it likes.
+    pub spawns: Vec<String>,
 }
 
 /// A directory of the host in the enclave. Its contents are plaintext and untrusted.
@@ -156,6 +160,7 @@ impl Default for Workload {
             memory_max: 0,
             session: None,
             service: None,
+            spawns: Vec::new(),
         }
     }
 }
@@ -218,6 +223,7 @@ impl Workload {
             memory_max: self.memory_max,
             session: self.session.clone(),
             service: self.service.clone(),
+            spawns: self.spawns.clone(),
         }
     }
 

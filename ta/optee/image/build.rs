@@ -8,7 +8,7 @@ use std::env;
 /// The packer puts the real name in its place.
 const NO_NAME: &str = "00000000-0000-0000-0000-000000000000";
 /// What the kernel starts with; `machine::heap` adds to it. Memory of the program is apart from it.
-const HEAP: u32 = 1 << 20;
+const HEAP: u32 = 512 << 10;
 /// Stack of the kernel.
 const STACK: u32 = 256 << 10;
 /// Errors only.

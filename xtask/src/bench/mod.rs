@@ -54,10 +54,13 @@ pub(crate) fn bench(workspace: &Workspace, tee: Tee, no_install: bool) -> Result
         Tee::Snp => payload(workspace, no_install),
         Tee::Optee => {
             setup::setup(workspace, Wants::optee(&[Configuration::Big]), no_install)?;
-            let section = optee::enclave::cost(workspace)?;
+            let cost = optee::enclave::cost(workspace)?;
+            let start = optee::enclave::start(workspace)?;
+            let section = format!("{cost}\n{}", start.section);
             println!("{section}");
             let document = table::with_section(&read(workspace)?, &section);
-            write(workspace, &document)
+            write(workspace, &document)?;
+            start.check()
         }
     }
 }

@@ -9,10 +9,12 @@ mod built;
 mod cases;
 mod cost;
 mod document;
+mod emulator;
 mod packed;
 mod programs;
 mod root;
 mod spinner;
+mod start;
 
 use std::{
     fmt::Write as _,
@@ -31,6 +33,7 @@ pub(crate) use self::{
     document::{QUICK, check as check_programs, check_names, write as write_programs},
     root::make as programs_root,
     spinner::spinners,
+    start::start,
 };
 use self::{
     cases::{Case, Spoil},

@@ -32,13 +32,13 @@ pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Flags for programs that talk to the TEE. All have the same, as other flags mean other builds of
 /// everything that they share.
-pub(super) fn client_flags(made: &Made) -> String {
+pub(crate) fn client_flags(made: &Made) -> String {
     let library = made.client().join("lib");
     format!("-Lnative={} -Clink-arg=-Wl,--allow-shlib-undefined -Cstrip=symbols", library.display())
 }
 
 /// Builds a program for the normal world; shows cargo's output only on failure.
-pub(super) fn build(
+pub(crate) fn build(
     workspace: &Workspace,
     package: &str,
     program: &str,

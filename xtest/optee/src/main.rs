@@ -9,6 +9,7 @@
 mod cases;
 mod child;
 mod liar;
+mod start;
 mod suite;
 mod ta;
 
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some(kind) = words.first().and_then(|word| word.strip_prefix("--child=")) {
         return child::live(kind);
+    }
+    if let Some(rounds) = words.first().and_then(|word| word.strip_prefix("--start=")) {
+        return start::measure(rounds);
     }
     let mut chosen = Chosen::default();
     let mut list = false;

@@ -150,8 +150,7 @@ fn file(
     if !flags.readable() {
         return Err(Errno::EACCES.into());
     }
-    // Without page tables of its own a space can show a file only as it was: for ever read-only.
-    let never_writable = shared && (!flags.writable() || !call.memory.is_paged());
+    let never_writable = shared && !flags.writable();
     if never_writable && protection.contains(Protection::WRITE) {
         return Err(Errno::EACCES.into());
     }
@@ -169,7 +168,6 @@ fn file(
     let never_writable = never_writable || sealed;
     let path = open.place.as_ref().and_then(|place| path_of(call.thread, place));
     let name = path.map(|path| Arc::new(String::from_utf8_lossy(&path).into_owned()));
-    let shared = shared && call.memory.is_paged();
     Ok(MapSource { backing: Backing::File { pages, offset, shared }, never_writable, name })
 }
 

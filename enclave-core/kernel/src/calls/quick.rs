@@ -3,6 +3,8 @@
 //!
 //! Each declines where anything is unusual, and has changed nothing then.
 
+use crate::calls::signals;
+use crate::fs::OpenFlags;
 use crate::table::QuickHandler;
 use crate::task::Quick;
 use crate::task::futex::FutexKey;
@@ -13,11 +15,14 @@ use strongroom_abi::{Sysno, Timespec};
 pub(crate) const QUICK: &[(Sysno, QuickHandler)] = &[
     (Sysno::Getpid, |quick, _| Some(quick.thread.process.pid as isize)),
     (Sysno::Gettid, |quick, _| Some(quick.thread.tid() as isize)),
+    (Sysno::Getppid, |quick, _| Some(quick.thread.process.parent_pid() as isize)),
     (Sysno::SchedYield, sched_yield),
     (Sysno::ClockGettime, clock_gettime),
     (Sysno::Futex, futex),
     (Sysno::Write, write),
     (Sysno::Read, read),
+    (Sysno::Lseek, lseek),
+    (Sysno::RtSigprocmask, sigprocmask),
 ];
 
 fn sched_yield(quick: &Quick<'_>, _: &Registers) -> Option<isize> {
@@ -77,6 +82,48 @@ fn read(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {
         let count = open.file.read_now(quick.memory, buffer, count)?;
         Some(count.cast_signed())
     })
+}
+
+/// To a place counted from the start of a file, or from where it is.
+fn lseek(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {
+    const START: u32 = 0;
+    const CURRENT: u32 = 1;
+    let [descriptor, offset, whence, ..] = registers.arguments();
+    quick.files.with(descriptor, |open| {
+        let base = match whence as u32 {
+            START => 0,
+            CURRENT => open.offset(),
+            _ => return None,
+        };
+        let path = open.flags().contains(OpenFlags::PATH);
+        if path || !open.file.seekable() || open.file.stays_at_zero() {
+            return None;
+        }
+        let target = base.checked_add_signed(offset.cast_signed() as i64)?;
+        let result = isize::try_from(target).ok()?;
+        open.set_offset(target);
+        Some(result)
+    })
+}
+
+/// Where no signal becomes deliverable by it.
+fn sigprocmask(quick: &Quick<'_>, registers: &Registers) -> Option<isize> {
+    let [how, new, old, size, ..] = registers.arguments();
+    signals::check_size(size).ok()?;
+    let new = UserPtr::<u64>::at(new).read_optional(quick.memory).ok()?;
+    let mut own = quick.thread.signals.lock();
+    let before = own.mask;
+    let after = match new {
+        Some(set) => before.changed(how as u32, set)?,
+        None => before,
+    };
+    // Asked after the lock was taken: whoever sends to the process looks at the mask afterwards.
+    if own.pending.has_any(after.complement()) || quick.thread.process.may_have_pending() {
+        return None;
+    }
+    UserPtr::at(old).write_optional(quick.memory, &before.0).ok()?;
+    own.mask = after;
+    Some(0)
 }
 
 fn check_range(quick: &Quick<'_>, buffer: usize, count: usize) -> Option<()> {

@@ -34,7 +34,7 @@ const SET_SIZE: usize = 8;
 /// Smallest alternate stack (`MINSIGSTKSZ`).
 const STACK_MIN: u64 = 2048;
 
-fn check_size(size: usize) -> Result<(), Errno> {
+pub(crate) fn check_size(size: usize) -> Result<(), Errno> {
     if size == SET_SIZE { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
@@ -90,30 +90,23 @@ fn rt_sigprocmask(
     check_size(size)?;
     let new = new.read_optional(call.memory)?;
     let before = call.thread.signals.lock().mask;
-    if new.is_some() && how > 2 {
-        return Err(Errno::EINVAL.into());
-    }
+    let after = new.map(|set| before.changed(how, set).ok_or(Errno::EINVAL)).transpose()?;
     old.write_optional(call.memory, &before.0)?;
-    if let Some(set) = new {
-        let mask = match how {
-            0 => before.0 | set,
-            1 => before.0 & !set,
-            _ => set,
-        };
-        set_mask(call, SignalSet(mask));
+    if let Some(mask) = after {
+        set_mask(call, mask);
     }
     Ok(0)
 }
 
 /// Changes the mask; signals that it lets through are acted upon at once.
 fn set_mask(call: &Call<'_>, mask: SignalSet) {
-    let unblocked = SignalSet(!mask.0);
+    let unblocked = mask.complement();
     let own = {
         let mut signals = call.thread.signals.lock();
         signals.mask = mask.blockable();
         signals.pending.has_any(unblocked)
     };
-    if own || call.thread.process.pending.lock().has_any(unblocked) {
+    if own || call.thread.process.has_pending(unblocked) {
         call.thread.add_work(Work::SIGNAL);
     }
 }

@@ -104,7 +104,9 @@ impl Image {
             return Err(self.damaged("a file lies outside the image"));
         }
         let mut state = self.state.lock();
-        let block = self.raw(&mut state, by, index, ahead)?;
+        let block = self.raw(&mut state, by, index, ahead).inspect_err(|_| {
+            self.fetch_path(&mut state, by, index);
+        })?;
         let expected = match self.expected(&mut state, by, index) {
             Ok(expected) => expected,
             Err(stop) => {
@@ -122,7 +124,8 @@ impl Image {
         if let Some(superblock) = self.state.lock().superblock {
             return Ok(superblock);
         }
-        let block = self.block(by, 0, 1)?;
+        // The inode table and the first directories come behind it.
+        let block = self.block(by, 0, READ_AHEAD)?;
         let superblock = Superblock::decode(&block).map_err(|_| self.damaged("no superblock"))?;
         self.state.lock().superblock = Some(superblock);
         Ok(superblock)
@@ -156,6 +159,21 @@ impl Image {
         }
         state.metadata.insert(index, block);
         Ok(())
+    }
+
+    /// Asks for what a block will be compared with while the block itself is on its way: each answer
+    /// that is waited for is a turn of the host's.
+    fn fetch_path(&self, state: &mut State, by: &Thread, index: u64) {
+        for level in 0..self.geometry.levels() {
+            let node_index = index >> (7 * (level as u32 + 1));
+            let known = state.nodes.contains_key(&(level, node_index));
+            let at = self.geometry.node_at(level, node_index).filter(|_| !known);
+            let Some(at) = at.filter(|at| !state.early.contains_key(at)) else { continue };
+            // It is looked at when it is needed, and what is wrong with it said then.
+            if let Ok(node) = self.raw(state, by, at, 1) {
+                state.early.insert(at, node);
+            }
+        }
     }
 
     /// The digest that a data block has to have: a walk down the tree over verified nodes.

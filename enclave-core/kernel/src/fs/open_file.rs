@@ -9,11 +9,10 @@ use crate::task::Thread;
 use crate::user::FromArgument;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use strongroom_abi::Errno;
+use strongroom_abi::{Errno, arch};
 
 bitflags::bitflags! {
-    /// `O_*` of `open(2)`, in the values of `x86_64`. The values of `aarch64` for `DIRECTORY`,
-    /// `NOFOLLOW`, `DIRECT` and `LARGEFILE` are exchanged on the way in and out.
+    /// `O_*` of `open(2)`. Four of them differ between processors.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub(crate) struct OpenFlags: u32 {
         const WRITE_ONLY = 0o1;
@@ -26,10 +25,10 @@ bitflags::bitflags! {
         const NONBLOCK = 0o4000;
         const DATA_SYNC = 0o10000;
         const ASYNC = 0o20000;
-        const DIRECT = 0o40000;
-        const LARGE_FILE = 0o100_000;
-        const DIRECTORY = 0o200_000;
-        const NO_FOLLOW = 0o400_000;
+        const DIRECT = arch::O_DIRECT;
+        const LARGE_FILE = arch::O_LARGEFILE;
+        const DIRECTORY = arch::O_DIRECTORY;
+        const NO_FOLLOW = arch::O_NOFOLLOW;
         const NO_ACCESS_TIME = 0o1_000_000;
         const CLOSE_ON_EXEC = 0o2_000_000;
         const SYNC = 0o4_000_000;

@@ -96,10 +96,14 @@ impl Memory {
             Backing::Anonymous => self.bring_in_zeroes(page, range, area),
             Backing::File { pages, offset, shared } => {
                 let index = (offset + (page - range.start) as u64) / PAGE_SIZE as u64;
-                let frame = pages.page(by, index, write && *shared)?;
-                if *shared {
+                // Where there are no page tables, nothing is protected, and a frame has one address:
+                // what is not to be written is a copy, and what is can be mapped once.
+                let copied = !self.is_paged() && (!*shared || area.never_writable());
+                let common = *shared && !copied;
+                let frame = pages.page(by, index, write && common)?;
+                if common {
                     self.map_frame(page, frame, area.access())
-                } else if write {
+                } else if write || copied {
                     self.map_copy(page, frame, area.access())
                 } else {
                     self.map_frame(page, frame, Access { write: false, ..area.access() })

@@ -100,6 +100,27 @@ impl SignalSet {
         Self(self.0 & !Self::UNBLOCKABLE.0)
     }
 
+    /// All others.
+    pub(crate) const fn complement(self) -> Self {
+        Self(!self.0)
+    }
+
+    /// Whether none is in it.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// As a mask, changed as `sigprocmask(2)` says; none where `how` is none of its ways.
+    pub(crate) const fn changed(self, how: u32, by: u64) -> Option<Self> {
+        let set = match how {
+            0 => self.0 | by,
+            1 => self.0 & !by,
+            2 => by,
+            _ => return None,
+        };
+        Some(Self(set).blockable())
+    }
+
     /// The signal that is acted upon first.
     fn first(self) -> Option<u8> {
         let urgent = self.0 & Self::SYNCHRONOUS.0;

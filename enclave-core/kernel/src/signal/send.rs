@@ -15,7 +15,7 @@ pub(crate) fn send_to_process(process: &Arc<Process>, info: SignalInfo) {
     if is_dropped(process, signal, None) {
         return;
     }
-    process.pending.lock().add(info);
+    process.add_pending(info);
     notify(process);
 }
 

@@ -6,7 +6,7 @@ use crate::sync::Scheduler;
 use crate::task::Thread;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use spin::Mutex;
 use strongroom_abi::Errno;
 use strongroom_south::Fault;
@@ -47,7 +47,29 @@ struct Waiting {
 }
 
 /// A queue, in the order of arrival. Its room is kept when it empties.
-type Bucket = Mutex<Vec<Waiting>>;
+struct Bucket {
+    waiting: Mutex<Vec<Waiting>>,
+    /// How many are in there, or are about to be: who wakes looks here first. A waiter announces
+    /// itself before it looks at the word, and a waker has changed the word before it looks here,
+    /// each with a fence in between: one of them sees the other.
+    announced: AtomicUsize,
+}
+
+impl Bucket {
+    const fn empty() -> Self {
+        Self { waiting: Mutex::new(Vec::new()), announced: AtomicUsize::new(0) }
+    }
+
+    fn announce(&self, waiting: usize) {
+        self.announced.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Whether nobody waits.
+    fn is_empty(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.announced.load(Ordering::Relaxed) == 0
+    }
+}
 
 /// All futexes of the kernel. [`Thread::futex`] says in which bucket a thread waits.
 pub(crate) struct Futexes {
@@ -58,7 +80,7 @@ pub(crate) struct Futexes {
 impl Futexes {
     /// Nobody waits.
     pub(crate) fn new(scheduler: &'static Scheduler) -> Self {
-        Self { scheduler, buckets: [const { Mutex::new(Vec::new()) }; BUCKETS] }
+        Self { scheduler, buckets: [const { Bucket::empty() }; BUCKETS] }
     }
 
     /// Queues a thread if the word still holds `expected`; `EAGAIN` if not. The test and the
@@ -75,13 +97,16 @@ impl Futexes {
         self.forget(thread);
         let number = key.bucket();
         let Some(bucket) = self.buckets.get(number) else { return Ok(Err(Errno::EAGAIN)) };
-        let mut bucket = bucket.lock();
-        if memory.space().load_u32(address)? != expected {
-            return Ok(Err(Errno::EAGAIN));
+        let mut waiting = bucket.waiting.lock();
+        bucket.announce(waiting.len() + 1);
+        fence(Ordering::SeqCst);
+        let held = memory.space().load_u32(address);
+        if held == Ok(expected) {
+            waiting.push(Waiting { key, thread: Arc::clone(thread), bits });
+            thread.futex.store(number + 1, Ordering::Relaxed);
         }
-        bucket.push(Waiting { key, thread: Arc::clone(thread), bits });
-        thread.futex.store(number + 1, Ordering::Relaxed);
-        Ok(Ok(()))
+        bucket.announce(waiting.len());
+        Ok(if held? == expected { Ok(()) } else { Err(Errno::EAGAIN) })
     }
 
     /// Whether a thread is still queued.
@@ -93,23 +118,29 @@ impl Futexes {
     pub(crate) fn forget(&self, thread: &Thread) {
         let Some(number) = thread.futex.swap(0, Ordering::Relaxed).checked_sub(1) else { return };
         if let Some(bucket) = self.buckets.get(number) {
-            bucket.lock().retain(|waiter| waiter.thread.key != thread.key);
+            let mut waiting = bucket.waiting.lock();
+            waiting.retain(|waiter| waiter.thread.key != thread.key);
+            bucket.announce(waiting.len());
         }
     }
 
     /// Wakes up to `count` threads whose bits meet `bits`; returns how many.
     pub(crate) fn wake(&self, key: FutexKey, count: usize, bits: u32) -> usize {
         let Some(bucket) = self.buckets.get(key.bucket()) else { return 0 };
-        let mut bucket = bucket.lock();
+        if bucket.is_empty() {
+            return 0;
+        }
+        let mut waiting = bucket.waiting.lock();
         let mut woken = 0;
         let mut position = 0;
         while woken < count
-            && let Some(Waiting { thread, .. }) = take_next(&mut bucket, &mut position, key, bits)
+            && let Some(Waiting { thread, .. }) = take_next(&mut waiting, &mut position, key, bits)
         {
             thread.futex.store(0, Ordering::Relaxed);
             self.scheduler.wake(thread.key);
             woken += 1;
         }
+        bucket.announce(waiting.len());
         woken
     }
 
@@ -117,21 +148,23 @@ impl Futexes {
     pub(crate) fn requeue(&self, from: FutexKey, to: FutexKey, count: usize) -> usize {
         let mut moved: Vec<Waiting> = Vec::new();
         if let Some(bucket) = self.buckets.get(from.bucket()) {
-            let mut bucket = bucket.lock();
+            let mut waiting = bucket.waiting.lock();
             let mut position = 0;
             while moved.len() < count
-                && let Some(waiter) = take_next(&mut bucket, &mut position, from, u32::MAX)
+                && let Some(waiter) = take_next(&mut waiting, &mut position, from, u32::MAX)
             {
                 moved.push(waiter);
             }
+            bucket.announce(waiting.len());
         }
         let number = moved.len();
         if let Some(bucket) = self.buckets.get(to.bucket()) {
-            let mut bucket = bucket.lock();
+            let mut waiting = bucket.waiting.lock();
             for waiter in moved {
                 waiter.thread.futex.store(to.bucket() + 1, Ordering::Relaxed);
-                bucket.push(Waiting { key: to, ..waiter });
+                waiting.push(Waiting { key: to, ..waiter });
             }
+            bucket.announce(waiting.len());
         }
         number
     }

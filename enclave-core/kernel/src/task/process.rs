@@ -4,7 +4,7 @@
 use crate::fs::{FsContext, Place};
 use crate::kernel::Kernel;
 use crate::memory::Memory;
-use crate::signal::{Handlers, Pending};
+use crate::signal::{Handlers, Pending, SignalSet};
 use crate::sync::WaitQueue;
 use crate::task::{Credentials, Limits, Thread, Work};
 use alloc::collections::BTreeMap;
@@ -12,7 +12,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
-use strongroom_abi::Errno;
+use strongroom_abi::{Errno, SignalInfo};
 
 /// First pid after the workload's own, and where numbers start again.
 const PID_MAX: u32 = 4_194_304;
@@ -92,6 +92,8 @@ pub(crate) struct Process {
     group: AtomicU32,
     session: AtomicU32,
     family: Mutex<Family>,
+    /// Of the parent in there; 0 for none.
+    parent_pid: AtomicU32,
     pub(crate) threads: Mutex<Vec<Arc<Thread>>>,
     memory: Mutex<Option<Arc<Memory>>>,
     fs: Mutex<Arc<FsContext>>,
@@ -100,6 +102,8 @@ pub(crate) struct Process {
     pub(crate) ending: Mutex<Option<ExitStatus>>,
     pub(crate) handlers: Arc<Handlers>,
     pub(crate) pending: Mutex<Pending>,
+    /// Whether signals may be in there: false only if there are none. Changed while that is locked.
+    may_have_pending: AtomicBool,
     pub(crate) credentials: Mutex<Credentials>,
     pub(crate) limits: Mutex<Limits>,
     /// Woken when a child changes its state.
@@ -153,6 +157,7 @@ impl Process {
             pid,
             group: AtomicU32::new(group),
             session: AtomicU32::new(session),
+            parent_pid: AtomicU32::new(parent.map_or(0, |parent| parent.pid)),
             family: Mutex::new(Family {
                 parent: parent.map_or_else(Weak::new, Arc::downgrade),
                 children: Vec::new(),
@@ -164,6 +169,7 @@ impl Process {
             ending: Mutex::new(None),
             handlers: inherited.handlers,
             pending: Mutex::new(Pending::default()),
+            may_have_pending: AtomicBool::new(false),
             credentials: Mutex::new(inherited.credentials),
             limits: Mutex::new(inherited.limits),
             child_changed: WaitQueue::new(kernel.scheduler),
@@ -209,9 +215,29 @@ impl Process {
         self.family.lock().parent.upgrade()
     }
 
+    /// Has a signal wait for any of its threads.
+    pub(crate) fn add_pending(&self, info: SignalInfo) {
+        let mut pending = self.pending.lock();
+        pending.add(info);
+        self.may_have_pending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a signal of a set waits.
+    pub(crate) fn has_pending(&self, wanted: SignalSet) -> bool {
+        let pending = self.pending.lock();
+        self.may_have_pending.store(!pending.set().is_empty(), Ordering::Relaxed);
+        pending.has_any(wanted)
+    }
+
+    /// Whether signals may wait; without a lock. For a thread that has locked its own signals: who
+    /// sends one afterwards sees the mask that this thread has set meanwhile.
+    pub(crate) fn may_have_pending(&self) -> bool {
+        self.may_have_pending.load(Ordering::Relaxed)
+    }
+
     /// `getppid(2)`.
     pub(crate) fn parent_pid(&self) -> u32 {
-        self.parent().map_or(0, |parent| parent.pid)
+        self.parent_pid.load(Ordering::Relaxed)
     }
 
     /// Children, zombies included.
@@ -222,6 +248,7 @@ impl Process {
     /// Adds a child.
     pub(crate) fn adopt(self: &Arc<Self>, child: &Arc<Self>) {
         child.family.lock().parent = Arc::downgrade(self);
+        child.parent_pid.store(self.pid, Ordering::Relaxed);
         self.family.lock().children.push(Arc::clone(child));
     }
 

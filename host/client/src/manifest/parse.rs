@@ -39,6 +39,8 @@ struct RawWorkload {
     hostname: Option<Spanned<String>>,
     #[serde(default)]
     insecure_inherit_environment: Vec<Spanned<String>>,
+    #[serde(default)]
+    spawns: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -166,13 +168,8 @@ fn convert(raw: RawManifest, folder: &Path) -> Result<ManifestFile, Complaint> {
 }
 
 fn workload(raw: RawWorkload) -> Result<Workload, Complaint> {
-    let mut workload = Workload {
-        program: checked(raw.program, |program| {
-            not_empty(program)?;
-            if program.contains('/') { check_absolute(program) } else { Ok(()) }
-        })?,
-        ..Workload::default()
-    };
+    let mut workload =
+        Workload { program: checked(raw.program, check_program)?, ..Workload::default() };
     for argument in raw.arguments {
         workload.arguments.push(checked(argument, no_zero)?);
     }
@@ -185,6 +182,9 @@ fn workload(raw: RawWorkload) -> Result<Workload, Complaint> {
     for (name, value) in raw.environment {
         let value = checked(value, |value| check_variable(&name, value))?;
         workload.environment.insert(name, value);
+    }
+    for program in raw.spawns {
+        workload.spawns.push(checked(program, check_program)?);
     }
     if let Some(directory) = raw.working_directory {
         workload.working_directory = checked(directory, check_absolute)?;
@@ -217,6 +217,12 @@ pub(super) fn parsed_list<T>(
     parse: fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, Complaint> {
     values.into_iter().map(|value| parsed(value, parse)).collect()
+}
+
+/// An absolute path, or a name.
+fn check_program(program: &str) -> Result<(), String> {
+    not_empty(program)?;
+    if program.contains('/') { check_absolute(program) } else { Ok(()) }
 }
 
 fn not_empty(text: &str) -> Result<(), String> {

@@ -10,6 +10,7 @@ arguments = ["-c", "print(1)"]
 environment = { LANG = "C.UTF-8", PATH = "/bin" }
 working-directory = "/srv"
 hostname = "files-1"
+spawns = ["sh", "sh", "/usr/bin/ls"]
 
 [image]
 root = "rootfs"
@@ -50,6 +51,7 @@ fn everything_that_is_written_arrives() {
     assert_eq!(measured.environment, ["HOME=/root", "LANG=C.UTF-8", "PATH=/bin"]);
     assert_eq!(measured.working_directory, "/srv");
     assert_eq!(measured.hostname, "files-1");
+    assert_eq!(measured.spawns, ["sh", "sh", "/usr/bin/ls"]);
     let mounts: Vec<_> =
         measured.directories.iter().map(|grant| (grant.mount.as_str(), grant.writable)).collect();
     assert_eq!(mounts, [("/srv/data", true), ("/etc/ssl", false)]);

@@ -162,6 +162,7 @@ impl Package {
             memory_max: manifest.memory_max,
             session: manifest.session.clone(),
             service: manifest.service.clone(),
+            spawns: manifest.spawns.clone(),
         };
         // Whoever writes records in another way would be measured as something else than he runs.
         if workload.measured() != *manifest {

@@ -119,6 +119,7 @@ fn whatever_is_measured_changes_the_digest() {
         changed("[\"one\"]", "[\"two\"]"),
         changed("[\"one\"]", "[\"one\", \"\"]"),
         changed("LANG = \"C\"", "LANG = \"D\""),
+        changed("LANG = \"C\" }", "LANG = \"C\" }\nspawns = [\"sh\"]"),
         changed("db.example:5432", "db.example:5433"),
         changed("\"8080\"", "\"8081\""),
         changed("\"/data\"", "\"/data2\""),

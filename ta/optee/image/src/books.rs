@@ -8,7 +8,7 @@
 //! is zeroes that are promised one.
 
 use alloc::vec::Vec;
-use strongroom_south::{Frame, FrameCounts};
+use strongroom_south::{Access, Frame, FrameCounts};
 
 /// No frame, or no page.
 const NONE: u32 = u32::MAX;
@@ -36,6 +36,10 @@ struct Held {
 pub struct Books {
     /// By page: the frame that has it.
     owners: Vec<u32>,
+    /// By page: whether it was never used, and so is all zeroes.
+    unused: Vec<bool>,
+    /// By page: what the program said it would do there, while something is mapped.
+    accesses: Vec<Access>,
     /// By page: whether it is on the list of free pages.
     listed: Vec<bool>,
     /// Pages that may be free; those with an owner are skipped.
@@ -51,11 +55,14 @@ pub struct Books {
 pub struct Refused;
 
 impl Books {
-    /// Books of `count` pages. None when there is no memory for them, or too many pages.
+    /// Books of `count` pages, which are all zeroes. None when there is no memory for them, or too
+    /// many pages.
     pub fn new(count: usize) -> Option<Self> {
         let end = u32::try_from(count).ok().filter(|count| *count < NONE)?;
         let mut books = Self {
             owners: filled(NONE, count)?,
+            unused: filled(true, count)?,
+            accesses: filled(Access::default(), count)?,
             listed: filled(true, count)?,
             free_pages: Vec::new(),
             frames: filled(Held { references: 0, page: NONE, mapped: false }, count)?,
@@ -118,7 +125,7 @@ impl Books {
             return Some(held.page);
         }
         let page = self.free_page()?;
-        pages.zero(page);
+        self.wipe(page, pages);
         self.assign(frame.0, page);
         Some(page)
     }
@@ -129,7 +136,26 @@ impl Books {
     /// # Errors
     ///
     /// [`Refused`] when the frame is mapped elsewhere, or not held, or there is no such page.
-    pub fn map(&mut self, page: u32, frame: Frame, pages: &mut dyn Pages) -> Result<(), Refused> {
+    pub fn map(
+        &mut self,
+        page: u32,
+        frame: Frame,
+        access: Access,
+        pages: &mut dyn Pages,
+    ) -> Result<(), Refused> {
+        self.place(page, frame, pages)?;
+        self.protect(page, access);
+        Ok(())
+    }
+
+    /// Changes what is to be done at the address of a page. Nothing keeps the program to it: it is
+    /// what the kernel may do there for the program.
+    pub fn protect(&mut self, page: u32, access: Access) {
+        let place = usize::try_from(page).ok().and_then(|page| self.accesses.get_mut(page));
+        place.into_iter().for_each(|place| *place = access);
+    }
+
+    fn place(&mut self, page: u32, frame: Frame, pages: &mut dyn Pages) -> Result<(), Refused> {
         let held = *self.peek(frame).ok_or(Refused)?;
         let owner = *self.owner(page).ok_or(Refused)?;
         if owner == frame.0 {
@@ -163,7 +189,7 @@ impl Books {
         // What still holds the page after the unmapping holds it unmapped.
         let owner = *self.owner(page).ok_or(Refused)?;
         match (owner, from) {
-            (NONE, NONE) => pages.zero(page),
+            (NONE, NONE) => self.wipe(page, pages),
             (NONE, from) => {
                 pages.copy(from, page);
                 self.take_page(from);
@@ -201,11 +227,18 @@ impl Books {
     ///
     /// [`Refused`] when there is no such page.
     pub fn relocate(&mut self, from: u32, to: u32, pages: &mut dyn Pages) -> Result<(), Refused> {
-        let Some(frame) = self.mapped_at(from) else { return Ok(()) };
+        let Some((frame, access)) = self.mapping_at(from) else { return Ok(()) };
         if let Some(held) = self.held(frame) {
             held.mapped = false;
         }
-        self.map(to, frame, pages)
+        self.map(to, frame, access, pages)
+    }
+
+    /// The frame that is mapped at the address of a page, and what is to be done there.
+    pub fn mapping_at(&self, page: u32) -> Option<(Frame, Access)> {
+        let frame = self.mapped_at(page)?;
+        let access = usize::try_from(page).ok().and_then(|page| self.accesses.get(page))?;
+        Some((frame, *access))
     }
 
     /// The frame that is mapped at the address of a page.
@@ -243,7 +276,19 @@ impl Books {
         usize::try_from(page).ok().and_then(|page| self.owners.get_mut(page))
     }
 
+    /// Fills a page with zeroes, unless it is.
+    fn wipe(&mut self, page: u32, pages: &mut dyn Pages) {
+        let unused = usize::try_from(page).ok().and_then(|page| self.unused.get(page));
+        if unused != Some(&true) {
+            pages.zero(page);
+        }
+    }
+
     fn assign(&mut self, frame: u32, page: u32) {
+        if let Some(unused) = usize::try_from(page).ok().and_then(|page| self.unused.get_mut(page))
+        {
+            *unused = false;
+        }
         if let Some(owner) = self.owner(page) {
             *owner = frame;
         }

@@ -42,10 +42,13 @@ impl Shared for Buffer {
 struct Around {
     machine: &'static Machine,
     cancelled: bool,
+    /// How much time passes from one look at the clock to the next.
+    step_ns: u64,
 }
 
 impl Surroundings for Around {
     fn now_ns(&self) -> u64 {
+        self.machine.advance(self.step_ns);
         self.machine.monotonic_ns()
     }
 
@@ -60,6 +63,8 @@ struct Session {
     pump: Pump,
     /// Whether whoever takes the turns wants them to end.
     cancelled: bool,
+    /// As for [`Around`].
+    step_ns: u64,
     buffer: Buffer,
     number: u64,
 }
@@ -71,7 +76,8 @@ impl Session {
 
     fn of(system: System) -> Self {
         let pump = Pump::new(system.kernel);
-        Self { system, pump, cancelled: false, buffer: Buffer(vec![0; BUFFER]), number: 1 }
+        let buffer = Buffer(vec![0; BUFFER]);
+        Self { system, pump, cancelled: false, step_ns: 0, buffer, number: 1 }
     }
 
     /// Puts what the host has to say into the buffer.
@@ -91,7 +97,7 @@ impl Session {
     /// Takes a turn with what is in the buffer; the host hears what came of it.
     fn turn(&mut self) -> Result<State, Refused> {
         let machine = self.system.machine;
-        let around = Around { machine, cancelled: self.cancelled };
+        let around = Around { machine, cancelled: self.cancelled, step_ns: self.step_ns };
         let state = self.pump.turn(&mut self.buffer, &around)?;
         let mut header = [0; HEADER];
         header.copy_from_slice(&self.buffer.0[HEADER..2 * HEADER]);
@@ -200,6 +206,27 @@ fn much_output_takes_few_turns() {
     assert_eq!(session.system.host.output.len(), SIZE);
     // One for each 64 KiB, and a few to load the program.
     assert!(session.number <= 16 + 10, "{} turns", session.number);
+}
+
+#[test]
+fn what_is_printed_before_a_sleep_gets_out_before_it_is_over() {
+    let mut session = Session::new(|guest| {
+        guest.say("before");
+        let _ = guest.sleep(1_000_000);
+        guest.say("behind");
+        0
+    });
+    // Each sleep is over before anybody looks.
+    session.step_ns = 1_000_000_000;
+    let heard = |session: &Session| session.system.host.output.clone();
+    while heard(&session).is_empty() {
+        session.host_speaks();
+        assert_ne!(session.turn().unwrap(), State::Ended);
+        assert!(session.number < TURNS_MAX);
+    }
+    assert_eq!(heard(&session), b"before\n");
+    assert_eq!(session.finish(), Some(0));
+    assert_eq!(heard(&session), b"before\nbehind\n");
 }
 
 #[test]

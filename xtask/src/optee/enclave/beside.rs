@@ -62,7 +62,8 @@ impl Beside {
     }
 }
 
-fn pack(
+/// Packs a program of `root` in that folder, with little memory; its name.
+pub(super) fn pack(
     built: &Built,
     made: &Made,
     folder: &Path,

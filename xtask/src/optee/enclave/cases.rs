@@ -34,6 +34,9 @@ pub(super) struct Case {
     /// Programs that it starts, packed beside it.
     #[serde(default)]
     pub(super) spawns: Vec<String>,
+    /// Libraries that it opens at run time.
+    #[serde(default)]
+    pub(super) libraries: Vec<String>,
     /// Only others need it: it does not run by itself.
     #[serde(default)]
     pub(super) helper: bool,

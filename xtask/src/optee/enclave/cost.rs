@@ -2,12 +2,13 @@
 //! `cargo xtask bench --tee optee`: what a system call costs in a trusted application.
 //!
 //! `xtest/enclave/cost.c` says when it begins and ends what; the time is taken here, outside of the
-//! machine. Under an emulator times mean nothing, so all figures are ratios within one run.
+//! machine: processor time of the emulator, as others use the computer too. Under an emulator times
+//! mean nothing, so all figures are ratios within one run.
 
 use std::{
     fmt::Write as _,
     io::{self, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,9 @@ use strongroom_optee_qemu::{Command, Input, Machine};
 use super::{
     IMAGE, LIMIT,
     cases::Case,
-    client, install,
+    client,
+    emulator::processor_time,
+    install,
     packed::{Packed, Packer},
 };
 use crate::{
@@ -33,7 +36,7 @@ use crate::{
 const COUNT: u64 = 1_000_000;
 /// The most that a call answered inside may cost, as a multiple of a plain function call.
 const RATIO_MAX: f64 = 20.0;
-/// Runs; the middle of each figure counts: others use the machine too, and a line may come late.
+/// Runs; the middle of each figure counts: a line may come late.
 const RUNS: usize = 5;
 /// What is compared: a call and a plain function of equal work.
 const PAIRS: [(&str, &str); 7] = [
@@ -52,10 +55,11 @@ const HEAD: &str = "\
 Written by `cargo xtask bench --tee optee`; do not edit. Time of a system call that is served inside of
 the trusted application, as a multiple of a plain function call of equal work: a function in the same
 program, never inlined, that comes to the same result by the same steps from data of its own
-(`xtest/enclave/cost.c`). A million calls each, timed from outside of the machine, the middle of five runs.
-`getpid`, `write` (4 KiB to `/dev/null`), `pipe` (64 bytes in, 64 bytes out) and `futex_wake` (nobody waits)
-are answered at once, by a look; the others go through the whole dispatch. Equal work is the program's
-own arrays and pointers where the kernel has locks, reference counts, and memory that it does not trust.
+(`xtest/enclave/cost.c`). A million calls each, in processor time of the emulator, taken from outside of the
+machine, the middle of five runs. `write` is 4 KiB to `/dev/null`, `pipe` 64 bytes in and 64 bytes out, and
+nobody waits for `futex_wake`. All are answered at once, by a look, without the whole dispatch. Equal
+work is the program's own arrays and pointers where the kernel has locks, reference counts, and memory
+that it does not trust.
 QEMU emulates, so these are ratios within one run, and they differ by a tenth or two from run to run.
 
 | system call | ratio |
@@ -82,7 +86,7 @@ impl Costs {
     }
 }
 
-fn median(costs: &[f64]) -> Option<f64> {
+pub(super) fn median(costs: &[f64]) -> Option<f64> {
     let mut costs = costs.to_vec();
     costs.sort_by(f64::total_cmp);
     costs.get(costs.len() / 2).copied()
@@ -112,13 +116,13 @@ fn measure(machine: &mut Machine, packed: &Packed, costs: &mut Costs) -> Result<
     if status.code() != 0 {
         bail!("status {}: {}", status.code(), String::from_utf8_lossy(&errors));
     }
-    let mut begun: Option<(&str, Instant)> = None;
+    let mut begun: Option<(&str, Duration)> = None;
     for (line, at) in &lines.whole {
         let words: Vec<&str> = line.split_whitespace().collect();
         match (words.as_slice(), begun) {
             (["begin", name, _], _) => begun = Some((name, *at)),
             (["end", name, count], Some((other, start))) if *name == other => {
-                let took: Duration = at.duration_since(start);
+                let took = at.saturating_sub(start);
                 costs.note(name, took.as_secs_f64() * 1e9 / count.parse::<f64>()?);
             }
             _ => bail!("the program said {line:?}"),
@@ -127,16 +131,16 @@ fn measure(machine: &mut Machine, packed: &Packed, costs: &mut Costs) -> Result<
     Ok(())
 }
 
-/// Lines, and when their ends came.
+/// Lines, and how much processor time the emulator had spent when their ends came.
 #[derive(Debug, Default)]
-struct Lines {
-    whole: Vec<(String, Instant)>,
+pub(super) struct Lines {
+    pub(super) whole: Vec<(String, Duration)>,
     rest: Vec<u8>,
 }
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let now = Instant::now();
+        let now = processor_time().map_err(io::Error::other)?;
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();

@@ -50,7 +50,7 @@ impl Packer {
             Some(Spoil::Key) => self.other_key()?,
             Some(Spoil::Application | Spoil::Image(_)) | None => built::key(&self.made),
         };
-        let mut command = self.command(case, &key);
+        let mut command = self.command(case, &key)?;
         let printed = process::run_quietly(&mut command).with_context(|| case.name.clone())?;
         let uuid = String::from_utf8_lossy(&printed).trim().to_owned();
         let file = |ending: &str| self.work.path().join(format!("{uuid}.{ending}"));
@@ -66,14 +66,14 @@ impl Packer {
 
     /// What is wrong with how the packer refuses a case.
     pub(super) fn refuses(&self, case: &Case, words: &str) -> Result<Option<String>> {
-        let output = self.command(case, &built::key(&self.made)).output()?;
+        let output = self.command(case, &built::key(&self.made))?.output()?;
         let errors = String::from_utf8_lossy(&output.stderr);
         let good = output.status.code() == Some(125) && output.stdout.is_empty();
         Ok((!(good && errors.contains(words) && errors.contains("hint: ")))
             .then(|| format!("{}: {errors}", output.status)))
     }
 
-    fn command(&self, case: &Case, key: &Path) -> Command {
+    fn command(&self, case: &Case, key: &Path) -> Result<Command> {
         let mut command = Command::new(&self.built.launcher);
         command.args(["pack-ta", "--squash-owner", "--memory", &case.memory, "--root"]);
         command.arg(&self.root).arg("--key").arg(key);
@@ -81,13 +81,20 @@ impl Packer {
         for grant in &case.grants {
             command.args(["--grant", grant]);
         }
-        for program in &case.spawns {
-            command.args(["--spawns", program]);
+        if !case.spawns.is_empty() {
+            let program = case.command.first().context("a case has a program")?;
+            let manifest = self.work.path().join("spawns.toml");
+            let text = format!("[workload]\nprogram = {program:?}\nspawns = {:?}\n", case.spawns);
+            fs::write(&manifest, text)?;
+            command.arg("--manifest").arg(manifest);
+        }
+        for library in &case.libraries {
+            command.args(["--library", library]);
         }
         // Two cases with the same program are two applications.
         command.args(["--env", &format!("CASE={}", case.name)]);
         command.arg("--output").arg(self.work.path()).arg("--").args(&case.command);
-        command
+        Ok(command)
     }
 
     /// A key of our own.

@@ -27,6 +27,8 @@ use crate::{
 
 /// Memory of each program: stacks of threads are there as a whole from the start.
 const MEMORY: &str = "64M";
+/// What the C library opens when a thread is cancelled.
+const UNWINDER: &str = "/lib/aarch64-linux-gnu/libgcc_s.so.1";
 /// Sessions for one program, one after the other, at most.
 const SESSIONS_MAX: usize = 100;
 
@@ -118,7 +120,10 @@ fn prepare(
     let mut packed: Vec<Result<Packed, String>> = Vec::new();
     for program in programs {
         let path = program.path_inside().to_string_lossy().into_owned();
-        let case = Case::of(&program.name, &[&path, "--one-process"], MEMORY);
+        let mut case = Case::of(&program.name, &[&path, "--one-process"], MEMORY);
+        if program.position_independent_flag().is_none() {
+            case.libraries.push(UNWINDER.to_owned());
+        }
         let one = packer.pack(&case);
         packed.push(one.map_err(|error| refusal(&format!("{error:#}"))));
     }

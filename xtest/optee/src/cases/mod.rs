@@ -9,7 +9,7 @@ mod foreign;
 mod limits;
 mod parameters;
 mod power;
-mod ring;
+pub(crate) mod ring;
 mod sessions;
 mod storage;
 

@@ -105,19 +105,20 @@ impl Read for Drops {
 }
 
 /// How a session ended, on both sides, and what the program wrote.
-struct Ended {
-    served: Result<Outcome, LaunchError>,
-    carried: Result<u64, RunError>,
-    output: String,
+pub(crate) struct Ended {
+    pub(crate) served: Result<Outcome, LaunchError>,
+    pub(crate) carried: Result<u64, RunError>,
+    pub(crate) output: String,
 }
 
-/// Serves a session whose turns `called` takes; `beside` runs meanwhile.
-fn serve(
+/// Serves a session with that root image, whose turns `called` takes; `beside` runs meanwhile.
+pub(crate) fn serve(
     called: impl Called + Send + 'static,
+    image: &str,
     beside: impl FnOnce(&Controller, &AtomicBool) + Send,
 ) -> Result<Ended, Stop> {
     let (ours, theirs) = UnixStream::pair()?;
-    let image = Image::open(ta::TALK_IMAGE.as_ref()).map_err(LaunchError::from)?;
+    let image = Image::open(image.as_ref()).map_err(LaunchError::from)?;
     let session = Session::over(ours, Services { image: Some(image), ..Services::default() })?;
     let input = theirs.try_clone()?;
     let carrier = thread::spawn(move || Bridge::new(called, input, theirs).run());
@@ -137,7 +138,7 @@ fn serve(
 
 /// Runs the program with an honest client and checks all of it.
 fn runs(checks: &mut Checks, application: Application) -> Result<(), Stop> {
-    let ended = serve(application, |_, _| ())?;
+    let ended = serve(application, ta::TALK_IMAGE, |_, _| ())?;
     ended.carried?;
     checks.equal(ended.served?.status, STATUS);
     checks.check(ended.output.ends_with(LAST_LINE), &format!("it wrote {:?}", ended.output));
@@ -194,7 +195,9 @@ fn many_lies(checks: &mut Checks, wanted: u64) -> Result<(), Stop> {
     while told.lies.load(Ordering::Relaxed) < wanted {
         sessions += 1;
         let liar = Liar::new(open()?, Numbers::new(sessions), Arc::clone(&told));
-        let ended = serve(liar, |controller, over| end_when_still(&told, controller, over))?;
+        let ended = serve(liar, ta::TALK_IMAGE, |controller, over| {
+            end_when_still(&told, controller, over);
+        })?;
         ended_well += u64::from(ended.served.is_ok());
         // The session may have hung up on the bridge; what must not be is a panic, or a word of the
         // enclave that no honest client would hear.
@@ -291,7 +294,7 @@ fn two(checks: &mut Checks) -> Result<(), Stop> {
         second => second?,
     };
     let other = thread::spawn(move || {
-        let ended = serve(second, |_, _| ())?;
+        let ended = serve(second, ta::TALK_IMAGE, |_, _| ())?;
         Ok::<_, Stop>(ended.served?.status)
     });
     runs(checks, first)?;

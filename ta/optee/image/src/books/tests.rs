@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 const COUNT: u32 = 8;
 
+const READ: Access = Access { read: true, write: false, execute: false, shared: false };
+const ALL: Access = Access { read: true, write: true, execute: false, shared: false };
+
 /// One byte stands for a page.
 #[derive(Default)]
 struct Memory([u8; COUNT as usize]);
@@ -24,8 +27,7 @@ impl Pages for Memory {
 }
 
 fn books() -> (Books, Memory) {
-    // Memory starts dirty: what is promised to be zero has to be made so.
-    (Books::new(COUNT as usize).unwrap(), Memory([0xee; COUNT as usize]))
+    (Books::new(COUNT as usize).unwrap(), Memory::default())
 }
 
 #[test]
@@ -39,16 +41,35 @@ fn a_frame_moves_to_where_it_is_mapped_and_others_out_of_its_way() {
     let mapped = books.allocate().unwrap();
     for page in 0..COUNT {
         books.retain(mapped);
-        books.map(page, mapped, &mut memory).unwrap();
+        books.map(page, mapped, READ, &mut memory).unwrap();
         assert_eq!(books.page_of(mapped), Some(page));
         assert_eq!(memory.0[page as usize], if page == 0 { 0 } else { 77 });
         memory.0[page as usize] = 77;
-        assert_eq!(books.map((page + 1) % COUNT, mapped, &mut memory), Err(Refused));
+        assert_eq!(books.map((page + 1) % COUNT, mapped, READ, &mut memory), Err(Refused));
         books.unmap(page);
     }
     for (value, frame) in (1..).zip(&cached) {
         assert_eq!(memory.0[books.page_of(*frame).unwrap() as usize], value);
     }
+}
+
+#[test]
+fn what_is_to_be_done_at_a_page_is_known_while_something_is_mapped_there() {
+    let (mut books, mut memory) = books();
+    let frame = books.allocate().unwrap();
+    assert_eq!(books.mapping_at(3), None);
+    books.map(3, frame, READ, &mut memory).unwrap();
+    assert_eq!(books.mapping_at(3), Some((frame, READ)));
+    books.protect(3, ALL);
+    books.protect(COUNT, ALL);
+    books.relocate(3, 5, &mut memory).unwrap();
+    assert_eq!((books.mapping_at(3), books.mapping_at(5)), (None, Some((frame, ALL))));
+    // Mapping what is mapped anew changes that alone.
+    books.retain(frame);
+    books.map(5, frame, READ, &mut memory).unwrap();
+    assert_eq!((books.mapping_at(5), books.references(frame)), (Some((frame, READ)), 1));
+    books.unmap(5);
+    assert_eq!(books.mapping_at(5), None);
 }
 
 #[test]
@@ -77,11 +98,11 @@ fn frames_that_nobody_holds_do_nothing() {
         assert_eq!(books.references(bad), 0);
         assert_eq!(books.page_of(bad), None);
         assert_eq!(books.back(bad, &mut memory), None);
-        assert_eq!(books.map(0, bad, &mut memory), Err(Refused));
+        assert_eq!(books.map(0, bad, READ, &mut memory), Err(Refused));
     }
     let frame = books.allocate().unwrap();
-    assert_eq!(books.map(COUNT, frame, &mut memory), Err(Refused));
-    assert_eq!(books.map(u32::MAX, frame, &mut memory), Err(Refused));
+    assert_eq!(books.map(COUNT, frame, READ, &mut memory), Err(Refused));
+    assert_eq!(books.map(u32::MAX, frame, READ, &mut memory), Err(Refused));
     books.unmap(u32::MAX);
     assert_eq!(books.mapped_at(u32::MAX), None);
 }
@@ -127,7 +148,7 @@ proptest! {
                         let page = books.back(frame, &mut memory).unwrap();
                         memory.0[page as usize] = value;
                     }
-                    books.map(page, frame, &mut memory).unwrap();
+                    books.map(page, frame, READ, &mut memory).unwrap();
                     mapped.insert(page, value);
                 },
                 Step::Unmap(page) => {

@@ -28,12 +28,18 @@ const WORD: u64 = 4;
 /// From a stub's start to where its gate returns.
 const RETURN: usize = 8;
 
-/// Times that programs are entered from one interrupt to the next. No timer interrupts them: without
-/// this, one that makes system calls all the time would keep others, and the host, waiting.
+/// Times that programs are entered from one interrupt to the next, at most. No timer interrupts
+/// them: without this, one that makes system calls all the time would keep others, and the host,
+/// waiting.
 const ENTRIES_PER_TICK: u32 = 2048;
 
 /// Entries since the last interrupt.
 static ENTRIES: AtomicU32 = AtomicU32::new(0);
+
+/// It is time for an interrupt.
+pub(super) fn interrupt() {
+    ENTRIES.store(ENTRIES_PER_TICK, Ordering::Relaxed);
+}
 
 /// Counts an entry; says whether it is time for an interrupt instead.
 fn is_due() -> bool {

@@ -8,10 +8,11 @@ use super::heap;
 use super::package::Found;
 use super::{StartError, TrustedApplication};
 use alloc::vec::Vec;
+use core::cell::UnsafeCell;
 use core::ops::Range;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use optee_utee::{ParamIndex, TaSessionBuilder, TeeParams, Uuid};
-use spin::{Mutex, Once};
 use strongroom_optee::books::{Books, Pages};
 use strongroom_south::{Frame, FrameCounts, Frames, PAGE_SIZE};
 
@@ -22,7 +23,9 @@ const MAP_ZERO_INITIALISED: u32 = 2;
 const DEFAULT: usize = 32 << 20;
 /// What the library OS uses itself beside arena and heap: its image with the start heap, and its
 /// stack, about.
-const OVERHEAD: usize = 3 << 20;
+const OVERHEAD: usize = 5 << 19;
+/// Bytes that the processor copies at once.
+const WORD: usize = 8;
 /// The offset of a page's last byte.
 const LAST: usize = PAGE_SIZE - 1;
 /// A page of an object's writable segment, which is no frame of the arena.
@@ -49,21 +52,38 @@ impl Window {
     }
 
     fn read(self, address: usize, to: &mut [u8]) {
+        // A word is what most calls read: a load, where the length is known.
+        match <&mut [u8; WORD]>::try_from(&mut *to) {
+            Ok(word) => self.read_bytes(address, word),
+            Err(_) => self.read_bytes(address, to),
+        }
+    }
+
+    fn write(self, address: usize, from: &[u8]) {
+        match <&[u8; WORD]>::try_from(from) {
+            Ok(word) => self.write_bytes(address, word),
+            Err(_) => self.write_bytes(address, from),
+        }
+    }
+
+    #[inline(always)]
+    fn read_bytes(self, address: usize, to: &mut [u8]) {
         let Some(from) = self.pointer(address, to.len()) else { return };
         // SAFETY: the window is mapped for ever, and the bytes are inside of it. `to` is the
         // kernel's own memory, which no window overlaps.
         unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     }
 
-    fn write(self, address: usize, from: &[u8]) {
+    #[inline(always)]
+    fn write_bytes(self, address: usize, from: &[u8]) {
         let Some(to) = self.pointer(address, from.len()) else { return };
-        // SAFETY: as in `read`; windows are writable.
+        // SAFETY: as in `read_bytes`; windows are writable.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     }
 
     fn clear(self, address: usize, length: usize) {
         let Some(to) = self.pointer(address, length) else { return };
-        // SAFETY: as in `write`.
+        // SAFETY: as in `write_bytes`.
         unsafe { ptr::write_bytes(to, 0, length) };
     }
 }
@@ -130,14 +150,37 @@ pub(super) struct Memory {
     pub(super) end: usize,
 }
 
-static MEMORY: Once<Mutex<Memory>> = Once::new();
+/// Where the memory's books are. A lock costs as much as ten calls that are answered at once, and
+/// each copy from or to the program would take it.
+struct Place {
+    memory: UnsafeCell<Option<Memory>>,
+    in_use: AtomicBool,
+}
+
+// SAFETY: (1) OP-TEE runs one call of an instance at a time, on one thread (GlobalPlatform TEE Internal
+// Core API 1.3, 2.1.3), and nothing here interrupts it; (2) `in_use` keeps that one thread from a second
+// borrow inside of the first.
+unsafe impl Sync for Place {}
+
+static MEMORY: Place = Place { memory: UnsafeCell::new(None), in_use: AtomicBool::new(false) };
+
+/// What is done with the place of the memory; nothing inside of itself.
+fn with_place<T>(absent: T, action: impl FnOnce(&mut Option<Memory>) -> T) -> T {
+    if MEMORY.in_use.load(Ordering::Relaxed) {
+        return absent;
+    }
+    MEMORY.in_use.store(true, Ordering::Relaxed);
+    // SAFETY: this is the only borrow, see above; it ends with `action`, which cannot keep it.
+    let memory = unsafe { &mut *MEMORY.memory.get() };
+    let done = action(memory);
+    MEMORY.in_use.store(false, Ordering::Relaxed);
+    done
+}
 
 /// What is done with the memory; `absent` when there is none yet.
 pub(super) fn with<T>(absent: T, action: impl FnOnce(&mut Memory) -> T) -> T {
-    match MEMORY.get() {
-        Some(memory) => action(&mut memory.lock()),
-        None => absent,
-    }
+    let done = with_place(None, |memory| memory.as_mut().map(action));
+    done.unwrap_or(absent)
 }
 
 /// Gets heap and arena from OP-TEE and opens the books.
@@ -165,7 +208,7 @@ pub(super) fn start(found: &Found) -> Result<(), StartError> {
             constant.push(window.range());
         }
     }
-    MEMORY.call_once(|| Mutex::new(Memory { books, arena, segments, constant, end }));
+    with_place((), |memory| *memory = Some(Memory { books, arena, segments, constant, end }));
     Ok(())
 }
 
@@ -183,13 +226,14 @@ pub(super) fn map(length: usize) -> Option<usize> {
 }
 
 impl Memory {
-    /// Whether a byte can be reached, and how far from there on at least: to the end of its page or
-    /// range.
+    /// Whether a byte can be reached on behalf of the program, and how far from there on at least: to
+    /// the end of its page or range.
     pub(super) fn reach(&self, address: usize, write: bool) -> Option<(Window, usize)> {
         let page_end = (address | LAST).wrapping_add(1);
         if let Some(page) = self.arena.page(address) {
-            self.books.mapped_at(page)?;
-            return Some((self.arena.0, page_end));
+            let (_, access) = self.books.mapping_at(page)?;
+            let allowed = if write { access.write } else { access.read };
+            return allowed.then_some((self.arena.0, page_end));
         }
         if let Some(segment) = self.segment(address) {
             let present = segment.present.get(segment.page(address)).copied();

@@ -12,10 +12,16 @@ use strongroom_south::{Access, Context, Fault, Frame, Mapped, OutOfMemory, PAGE_
 #[derive(Debug)]
 pub(super) struct FlatSpace;
 
-/// Nothing is protected from anybody.
+/// Objects' variables: nothing protects them from anybody.
 const ALL: Access = Access { read: true, write: true, execute: true, shared: false };
 /// Text and constants of an object.
 const CONSTANT: Access = Access { read: true, write: false, execute: true, shared: false };
+
+/// The window around a range, where it is in one piece: most are.
+fn whole(memory: &Memory, start: usize, length: usize, write: bool) -> Option<Window> {
+    let (window, end) = memory.reach(start, write)?;
+    (length > 0 && end.checked_sub(start)? >= length).then_some(window)
+}
 
 /// Calls `each` with window, address and length of every piece of a range.
 fn walk(
@@ -67,11 +73,11 @@ impl Space for FlatSpace {
         Err(OutOfMemory)
     }
 
-    fn map(&self, address: usize, frame: Frame, _access: Access) -> Result<(), OutOfMemory> {
+    fn map(&self, address: usize, frame: Frame, access: Access) -> Result<(), OutOfMemory> {
         with(Err(OutOfMemory), |memory| {
             let mut arena = memory.arena;
             if let Some(page) = arena.page(address) {
-                return memory.books.map(page, frame, &mut arena).map_err(|_| OutOfMemory);
+                return memory.books.map(page, frame, access, &mut arena).map_err(|_| OutOfMemory);
             }
             if frame == PLACED_FRAME && memory.is_placed(address) {
                 return Ok(());
@@ -96,7 +102,17 @@ impl Space for FlatSpace {
         });
     }
 
-    fn protect(&self, _range: Range<usize>, _access: Access) {}
+    /// Of the arena's pages. The program may do what it likes all the same; what the kernel does in
+    /// its name fails as on Linux.
+    fn protect(&self, range: Range<usize>, access: Access) {
+        with((), |memory| {
+            for address in pages(&range, &[memory.arena.range()]) {
+                memory.arena.page(address).into_iter().for_each(|page| {
+                    memory.books.protect(page, access);
+                });
+            }
+        });
+    }
 
     fn relocate(&self, from: Range<usize>, to: usize) -> Result<(), OutOfMemory> {
         with(Err(OutOfMemory), |memory| {
@@ -115,8 +131,8 @@ impl Space for FlatSpace {
     fn lookup(&self, address: usize) -> Option<Mapped> {
         with(None, |memory| {
             if let Some(page) = memory.arena.page(address) {
-                let frame = memory.books.mapped_at(page)?;
-                return Some(Mapped { frame, access: ALL, dirty: true });
+                let (frame, access) = memory.books.mapping_at(page)?;
+                return Some(Mapped { frame, access, dirty: true });
             }
             if memory.is_placed(address) {
                 return Some(Mapped { frame: PLACED_FRAME, access: ALL, dirty: true });
@@ -132,6 +148,10 @@ impl Space for FlatSpace {
 
     fn copy_in(&self, from: usize, to: &mut [u8]) -> Result<(), Fault> {
         with(absent(from, false), |memory| {
+            if let Some(window) = whole(memory, from, to.len(), false) {
+                memory.read(window, from, to);
+                return Ok(());
+            }
             walk(memory, from, to.len(), false, |window, address, piece| {
                 memory.read(window, address, to.get_mut(piece).unwrap_or_default());
             })
@@ -140,6 +160,10 @@ impl Space for FlatSpace {
 
     fn copy_out(&self, to: usize, from: &[u8]) -> Result<(), Fault> {
         with(absent(to, true), |memory| {
+            if let Some(window) = whole(memory, to, from.len(), true) {
+                memory.write(window, to, from);
+                return Ok(());
+            }
             walk(memory, to, from.len(), true, |window, address, piece| {
                 memory.write(window, address, from.get(piece).unwrap_or_default());
             })

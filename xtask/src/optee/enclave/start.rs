@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+//! `cargo xtask bench --tee optee`: what it takes to open a session and say hello.
+//!
+//! A packed program and a plain trusted application of Rust, whose file has as many bytes, are opened,
+//! called and closed by turns in one machine; `strongroom-xtest --start` takes the times. OP-TEE
+//! reads, hashes and maps both files alike, so the ratio says what the library OS adds. It is judged
+//! by processor time of the emulator: every wait of one thread for another takes longer where others
+//! use the computer too.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command as Process,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use strongroom_optee_qemu::{Command, Input};
+
+use super::{
+    APPLICATIONS, LIMIT,
+    beside::pack,
+    built::{self, Built, library_os_cargo, target},
+    cost::{Lines, median},
+    root::compile,
+};
+use crate::{
+    optee::{
+        Configuration,
+        image::Made,
+        parts::{Parts, explained},
+        programs,
+        run::boot,
+        xtest::OWN_PROGRAM,
+    },
+    process,
+    progress::Step,
+    toolchain::APPLICATION_TARGET,
+    workspace::Workspace,
+};
+
+/// Sessions of each; the middle counts.
+const ROUNDS: u32 = 25;
+/// The most processor time of a packed program's session, as a multiple of a plain application's.
+const RATIO_MAX: f64 = 1.3;
+/// As in `xtest/optee/src/start.rs`.
+const PACKED: &str = "8d1b6f27-03c5-4e98-b2fa-5a76c9e4d013";
+const PLAIN: &str = "2f6a9c14-7be3-4d0a-9a51-c08d3e5b7f42";
+const IMAGE: &str = "root/hello.image";
+/// The plain application: its package and program.
+const PACKAGE: &str = "strongroom-xtest-hello";
+const PROGRAM: &str = "strongroom-xtest-hello-ta";
+/// What its build is told how many bytes to add.
+const PADDING: &str = "STRONGROOM_HELLO_PADDING";
+/// Files differ by less: segments begin at pages.
+const DIFFERENCE_MAX: u64 = 8192;
+
+const HEAD: &str = "\
+### Opening a session
+
+To open a session, have it say hello, and close it: a packed static program of C, beside a plain trusted
+application (`xtest/optee/hello`, on optee-utee) whose file is as long. The two take turns, the middle of 25
+counts. Times are the normal world's, and longer where the computer has other work; processor time is
+the emulator's.
+";
+
+/// One session: microseconds until it was open, calls, microseconds until it was closed, and
+/// microseconds of processor time.
+type Session = [f64; 4];
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    /// The section of the document.
+    pub(crate) section: String,
+    ratio: f64,
+}
+
+impl Start {
+    /// Fails when a packed program's session takes more than it may.
+    pub(crate) fn check(&self) -> Result<()> {
+        let ratio = self.ratio;
+        ensure!(ratio <= RATIO_MAX, "a session takes {ratio:.2} times as much, over {RATIO_MAX}");
+        Ok(())
+    }
+}
+
+/// Measures.
+pub(crate) fn start(workspace: &Workspace) -> Result<Start> {
+    let made = Made::of(workspace, Configuration::Big, false)?;
+    let built = Built::make(workspace, &made)?;
+    let folder = built.machine.with_file_name("start");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    let root = folder.join("root");
+    fs::create_dir_all(root.join("tmp"))?;
+    let source = workspace.root.join("xtest/optee/hello/hello.c");
+    compile(&source, &root.join("hello"), &["-static-pie"])?;
+    pack(&built, &made, &folder, Some(PACKED), &["/hello"])?;
+    let packed = folder.join(format!("{PACKED}.ta"));
+    let plain = padded(workspace, &made, &built, &folder, fs::metadata(&packed)?.len())?;
+    let flags = programs::client_flags(&made);
+    let driver = programs::build(workspace, OWN_PROGRAM, OWN_PROGRAM, &flags)?;
+
+    let mut machine = Parts::default().options(workspace, &made, LIMIT)?;
+    let application = |uuid: &str| Path::new(APPLICATIONS).join(format!("{uuid}.ta"));
+    machine.files.push((application(PACKED), packed.clone()));
+    machine.files.push((application(PLAIN), plain));
+    machine.files.push((IMAGE.into(), folder.join(format!("{PACKED}.image"))));
+    machine.files.push((Path::new("usr/bin").join(OWN_PROGRAM), driver));
+    let mut booted = boot(&machine).map_err(explained)?;
+    let (mut output, mut errors) = (Lines::default(), Vec::new());
+    let command = Command::new([OWN_PROGRAM.to_owned(), format!("--start={ROUNDS}")]);
+    let status = booted.run(&command, Input::Empty, &mut output, &mut errors).map_err(explained)?;
+    booted.power_off().map_err(explained)?;
+    let errors = String::from_utf8_lossy(&errors);
+    ensure!(status.code() == 0, "status {}: {output:?}{errors}", status.code());
+    report(&output.whole, fs::metadata(&packed)?.len())
+}
+
+/// Builds and signs the plain application, so that its file has about so many bytes.
+fn padded(
+    workspace: &Workspace,
+    made: &Made,
+    built: &Built,
+    folder: &Path,
+    length: u64,
+) -> Result<PathBuf> {
+    let step = Step::start("build the application to compare with");
+    let alone = fs::metadata(plain(workspace, made, built, folder, 0)?)?.len();
+    let padding = length.checked_sub(alone).context("it is longer by itself")?;
+    let file = plain(workspace, made, built, folder, padding)?;
+    let is = fs::metadata(&file)?.len();
+    ensure!(is.abs_diff(length) < DIFFERENCE_MAX, "it has {is} bytes, the other one {length}");
+    step.finish("built and signed");
+    Ok(file)
+}
+
+fn plain(
+    workspace: &Workspace,
+    made: &Made,
+    built: &Built,
+    folder: &Path,
+    padding: u64,
+) -> Result<PathBuf> {
+    let mut command = library_os_cargo(workspace, made, "build")?;
+    command.env(PADDING, padding.to_string());
+    command.args(["--release", "--package", PACKAGE, "--bin", PROGRAM]);
+    process::run_quietly(&mut command)?;
+    let elf = target(workspace, made).join(APPLICATION_TARGET).join("release").join(PROGRAM);
+    let mut command = Process::new(&built.launcher);
+    command.arg("sign-ta").arg(elf).args(["--uuid", PLAIN, "--key"]).arg(built::key(made));
+    process::run_quietly(command.arg("--output").arg(folder))?;
+    Ok(folder.join(format!("{PLAIN}.ta")))
+}
+
+/// The middle of all sessions of one of the two, column by column.
+fn middle(lines: &[(String, Duration)], name: &str) -> Result<Session> {
+    let mut columns: [Vec<f64>; 4] = Default::default();
+    let before = std::iter::once(None).chain(lines.iter().map(|(_, at)| Some(*at)));
+    for ((line, at), before) in lines.iter().zip(before) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [who, opened, calls, closed] = words.as_slice() else {
+            bail!("the driver said {line:?}")
+        };
+        if *who != name {
+            continue;
+        }
+        let spent = before.map(|before| at.saturating_sub(before).as_secs_f64() * 1e6);
+        let values = [opened.parse()?, calls.parse()?, closed.parse()?];
+        for (column, value) in columns.iter_mut().zip(values.into_iter().chain(spent)) {
+            column.push(value);
+        }
+    }
+    let mut middle = Session::default();
+    for (to, column) in middle.iter_mut().zip(&columns) {
+        *to = median(column).with_context(|| format!("no sessions of {name}"))?;
+    }
+    Ok(middle)
+}
+
+fn report(lines: &[(String, Duration)], length: u64) -> Result<Start> {
+    let (packed, plain) = (middle(lines, "packed")?, middle(lines, "plain")?);
+    let ([.., packed_time, packed_spent], [.., plain_time, plain_spent]) = (packed, plain);
+    let ratio = packed_spent / plain_spent;
+    let mut text = format!(
+        "{HEAD}\nBoth files have {length} bytes. The ratio is **{ratio:.2}** of processor time, \
+         {:.2} of time.\n\n",
+        packed_time / plain_time
+    );
+    text.push_str("| | open | calls | all | processor time |\n|:--|--:|--:|--:|--:|\n");
+    for (name, session) in [("packed program", packed), ("plain application", plain)] {
+        let [opened, calls, all, spent] = session;
+        let [opened, all, spent] = [opened, all, spent].map(|time| time / 1e3);
+        writeln!(text, "| {name} | {opened:.1} ms | {calls} | {all:.1} ms | {spent:.1} ms |")?;
+    }
+    Ok(Start { section: text, ratio })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_session_counts_and_too_much_for_one_is_a_failure() {
+        let lines = |spent: u64| {
+            let mut at = Duration::ZERO;
+            let mut line = |text: &str, spent| {
+                at += Duration::from_millis(spent);
+                (text.to_owned(), at)
+            };
+            vec![
+                line("packed 1 2 3", 7),
+                line("plain 1000 1 2000", 100),
+                line("packed 1000 7 4000", spent),
+                line("plain 1000 1 2000", 100),
+                line("packed 1000 7 4000", spent),
+            ]
+        };
+        let start = report(&lines(130), 4096).unwrap();
+        let text = &start.section;
+        assert!(text.contains("**1.30** of processor time, 2.00 of time"), "{text}");
+        assert!(text.contains("| packed program | 1.0 ms | 7 | 4.0 ms | 130.0 ms |"), "{text}");
+        assert!(start.check().is_ok());
+        assert!(report(&lines(131), 4096).unwrap().check().is_err());
+        assert!(report(&lines(1)[..1], 4096).is_err());
+        assert!(report(&[("what".to_owned(), Duration::ZERO)], 4096).is_err());
+    }
+}
