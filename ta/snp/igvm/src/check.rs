@@ -12,6 +12,11 @@ const FIXED_HEADER_LEN: usize = 24;
 /// Type and length in front of each header; headers are filled up to whole words of 8 bytes.
 const HEADER_HEAD_LEN: usize = 8;
 
+/// Where in the body of a header for a platform its type is, and the type of SEV-SNP. For others the
+/// crate reads processors' contexts of other kinds.
+const PLATFORM_TYPE_AT: usize = 5;
+const SEV_SNP: u8 = 2;
+
 /// Where in the bodies of all headers that have one the file offset is.
 const FILE_OFFSET_AT: usize = 12;
 
@@ -47,6 +52,9 @@ pub(crate) fn check(file: &[u8]) -> Result<(), &'static str> {
 fn check_header(kind: u32, body: &[u8], data: std::ops::Range<usize>) -> Result<(), &'static str> {
     let offset = || read(body, FILE_OFFSET_AT).ok_or("a header is cut");
     match kind {
+        SUPPORTED_PLATFORM if body.get(PLATFORM_TYPE_AT) != Some(&SEV_SNP) => {
+            Err("it is for another platform")
+        }
         SUPPORTED_PLATFORM | GUEST_POLICY | PARAMETER_INSERT | SNP_ID_BLOCK | MEMORY_MAP => Ok(()),
         PARAMETER_AREA => {
             let length = body.first_chunk().map(|length| u64::from_le_bytes(*length));

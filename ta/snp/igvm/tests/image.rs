@@ -246,6 +246,18 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks_exact(3).flat_map(group).collect()
 }
 
+/// Found by fuzzing: the crate that reads such files panics at contexts of another platform.
+#[test]
+fn a_file_for_another_platform_is_refused_before_it_is_read() {
+    let mut file = image(&Profile::plain()).to_igvm(POLICY, None).unwrap();
+    // Behind the fixed header and its own head, the sixth byte of the first header.
+    let platform = &mut file[24 + 8 + 5];
+    assert_eq!(*platform, 2);
+    *platform = 1;
+    let refused = LaunchImage::from_igvm(&file).unwrap_err().to_string();
+    assert!(refused.contains("another platform"), "{refused}");
+}
+
 #[test]
 fn the_trampoline_holds_the_files_pages() {
     let image = image(&Profile::plain());
