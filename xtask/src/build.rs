@@ -53,7 +53,10 @@ pub(crate) fn print_digests(workspace: &Workspace) -> Result<()> {
         }
     }
     if !Route::all_to(PAYLOAD_TARGET).contains(&Route::DebianWeb) {
-        eprintln!("Debian's rustc-web is not here: its digests are not shown");
+        eprintln!(
+            "Debian's compiler is not here, nor are its digests: \
+             apt install cargo-web rustc-web rust-web-src and the lld-N that goes with it"
+        );
     }
     Ok(())
 }

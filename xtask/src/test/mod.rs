@@ -159,7 +159,7 @@ impl Guests {
             evidence: options.wants_step("evidence"),
             services: options.wants_step("services"),
             new: options.wants_step("new"),
-            snpguest: options.wants_long("snpguest"),
+            snpguest: options.wants_step("snpguest"),
             kvm: options.wants_long("kvm"),
         }
     }

@@ -3,6 +3,7 @@
 
 mod arrows;
 mod dependencies;
+mod links;
 mod panics;
 mod ratchet;
 mod sources;
@@ -55,6 +56,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     problems.extend(ratchet::problems(&files, &limits.unsafe_counts));
     problems.extend(panics::problems(&files));
     problems.extend(arrows::problems(&packages));
+    problems.extend(links::problems(&files));
     problems.extend(dependencies::problems(&files, &packages, &limits.required));
     if problems.is_empty() {
         return Ok(());

@@ -22,11 +22,14 @@ const HELLO: &[u8] = b"hello\n";
 /// What the plain one's buffer holds.
 const BUFFER: usize = 64;
 
+type Start = fn() -> Result<[u64; 3], Stop>;
+
 /// Measures by turns; the first round of each, which finds caches empty, is printed like the others.
 pub(crate) fn measure(rounds: &str) -> ExitCode {
     let Ok(rounds) = rounds.parse::<u32>() else { return ExitCode::from(2) };
     for _ in 0..rounds {
-        for (name, run) in [("packed", packed as fn() -> _), ("plain", plain)] {
+        let start: [(&str, Start); 2] = [("packed", packed), ("plain", plain)];
+        for (name, run) in start {
             match run() {
                 Ok([opened, calls, closed]) => println!("{name} {opened} {calls} {closed}"),
                 Err(Stop) => return ExitCode::FAILURE,
