@@ -85,6 +85,8 @@ fn root(workspace: &Workspace, desk: &Desk<'_>) -> Result<PathBuf> {
     if !program.exists() {
         let mut install = cargo(workspace);
         install.args(["install", TOOL, "--version", VERSION, "--locked", "--root"]).arg(&place);
+        // Optimised it would take minutes longer to build.
+        install.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
         process::run_quietly(&mut install)?;
     }
     let root = desk.path("root");
