@@ -17,6 +17,8 @@ pub const HARDWARE_CAPABILITIES: u32 = 3;
 pub const MACHINE: &str = "aarch64";
 /// Bytes of `struct epoll_event`: with padding before the data.
 pub const EPOLL_EVENT_SIZE: usize = 16;
+/// Where its data are.
+pub const EPOLL_DATA_OFFSET: usize = 8;
 /// `O_DIRECTORY` of `open(2)`.
 pub const O_DIRECTORY: u32 = 0o40_000;
 /// `O_NOFOLLOW` of `open(2)`.
@@ -25,8 +27,6 @@ pub const O_NOFOLLOW: u32 = 0o100_000;
 pub const O_DIRECT: u32 = 0o200_000;
 /// `O_LARGEFILE` of `open(2)`.
 pub const O_LARGEFILE: u32 = 0o400_000;
-/// Where its data are.
-pub const EPOLL_DATA_OFFSET: usize = 8;
 
 /// The general registers of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,6 +19,8 @@ pub const HARDWARE_CAPABILITIES: u32 = 0x178b_fbff;
 pub const MACHINE: &str = "x86_64";
 /// Bytes of `struct epoll_event`: packed here, as on 32-bit x86.
 pub const EPOLL_EVENT_SIZE: usize = 12;
+/// Where its data are.
+pub const EPOLL_DATA_OFFSET: usize = 4;
 /// `O_DIRECT` of `open(2)`.
 pub const O_DIRECT: u32 = 0o40_000;
 /// `O_LARGEFILE` of `open(2)`.
@@ -27,8 +29,6 @@ pub const O_LARGEFILE: u32 = 0o100_000;
 pub const O_DIRECTORY: u32 = 0o200_000;
 /// `O_NOFOLLOW` of `open(2)`.
 pub const O_NOFOLLOW: u32 = 0o400_000;
-/// Where its data are.
-pub const EPOLL_DATA_OFFSET: usize = 4;
 
 /// [`Registers::entry`] after a system call whose registers nobody edited since: the platform may
 /// return by the short way, which loses `rcx` and `r11`.
