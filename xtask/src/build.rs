@@ -49,7 +49,7 @@ pub(crate) fn print_digests(workspace: &Workspace) -> Result<()> {
         for name in PAYLOADS {
             let file = folder.join(PAYLOAD_TARGET).join("release").join(name);
             let digest = Sha256::digest(fs::read(&file)?);
-            println!("  sha256:{} {name}", hex(&digest));
+            println!("  sha256:{} {name}", hex::encode(digest));
         }
     }
     if !Route::all_to(PAYLOAD_TARGET).contains(&Route::DebianWeb) {
@@ -59,10 +59,6 @@ pub(crate) fn print_digests(workspace: &Workspace) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Built {

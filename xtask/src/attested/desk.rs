@@ -110,12 +110,6 @@ pub(crate) fn policy(digest: &str, level: u8) -> String {
     values.iter().fold(POLICY.to_owned(), |text, (gap, value)| text.replace(gap, value))
 }
 
-/// The bytes of hexadecimal digits.
-pub(crate) fn bytes(digits: &str) -> Result<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2).map(std::str::from_utf8);
-    pairs.map(|pair| u8::from_str_radix(pair?, 16).with_context(|| digits.to_owned())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::policy;

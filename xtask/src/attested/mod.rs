@@ -8,7 +8,7 @@
 mod desk;
 mod search;
 
-pub(crate) use desk::{Desk, LIMIT, bytes, policy};
+pub(crate) use desk::{Desk, LIMIT, policy};
 
 use std::{
     fs,
@@ -130,7 +130,7 @@ impl<'a> Owner<'a> {
         let error = String::from_utf8_lossy(&finished.stderr);
         ensure!(finished.status == 0, "status {}: {error}", finished.status);
         let output = String::from_utf8_lossy(&finished.stdout).into_owned();
-        let digest: String = Sha256::digest(SECRET).iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hex::encode(Sha256::digest(SECRET));
         ensure!(output.contains(&format!("secret {digest}")), "another secret: {output}");
         Ok(output)
     }
@@ -139,7 +139,8 @@ impl<'a> Owner<'a> {
     fn keep_report(&self, output: &str) -> Result<()> {
         let blob = |name: &str| {
             let line = output.lines().find_map(|line| line.strip_prefix(name));
-            bytes(line.with_context(|| format!("no {name} in the program's output"))?.trim())
+            let line = line.with_context(|| format!("no {name} in the program's output"))?;
+            hex::decode(line.trim()).with_context(|| line.to_owned())
         };
         self.desk.keep(&blob("outblob")?, &blob("auxblob")?)
     }

@@ -79,8 +79,7 @@ fn folder_name(configuration: Configuration, versions: &Versions) -> String {
 
 /// A short digest in hexadecimal.
 pub(super) fn digest(bytes: &[u8]) -> String {
-    let text: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    text.chars().take(DIGITS).collect()
+    hex::encode(Sha256::digest(bytes)).chars().take(DIGITS).collect()
 }
 
 impl Cache {

@@ -28,7 +28,7 @@ use strongroom_optee_qemu::{Command, Input, Machine};
 
 pub(crate) use self::{
     beside::Beside,
-    built::{Built, COMPILER, key, library_os_cargo, target},
+    built::{Built, COMPILER, library_os_cargo, sign, target},
     cost::cost,
     document::{QUICK, check as check_programs, check_names, write as write_programs},
     root::make as programs_root,

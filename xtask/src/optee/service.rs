@@ -12,18 +12,13 @@ use anyhow::{Context, Result, ensure};
 use strongroom_optee_qemu::{Command, Input, Machine};
 
 use super::{
-    enclave::{COMPILER, key, library_os_cargo, target},
+    enclave::{self, COMPILER, library_os_cargo, target},
     image::Made,
     parts::{Parts, explained},
     programs,
     run::boot,
 };
-use crate::{
-    process,
-    progress::Step,
-    toolchain::{APPLICATION_TARGET, cargo},
-    workspace::Workspace,
-};
+use crate::{process, progress::Step, toolchain::cargo, workspace::Workspace};
 
 /// Some ten times what it takes on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -110,16 +105,11 @@ fn sign(workspace: &Workspace, made: &Made) -> Result<Vec<PathBuf>> {
     let mut command = cargo(workspace);
     command.args(["build", "--profile", "tool", "--package", "strongroom", "--bin", "strongroom"]);
     process::run_quietly(&mut command)?;
-    let folder = target(workspace, made);
-    let services = folder.join("services");
+    let services = target(workspace, made).join("services");
     fs::create_dir_all(&services).with_context(|| format!("make {}", services.display()))?;
     let mut signed = Vec::new();
     for Example { application, uuid, .. } in EXAMPLES {
-        let built = folder.join(APPLICATION_TARGET).join("release").join(application);
-        let mut command = Process::new(workspace.launcher());
-        command.arg("sign-ta").arg(&built).args(["--uuid", uuid, "--key"]).arg(key(made));
-        process::run_quietly(command.arg("--output").arg(&services))?;
-        signed.push(services.join(format!("{uuid}.ta")));
+        signed.push(enclave::sign(workspace, made, application, uuid, &services)?);
     }
     step.finish("built and signed");
     Ok(signed)

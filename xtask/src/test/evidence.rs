@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::tally::Tally;
 use crate::{
-    attested::{Desk, LIMIT, bytes},
+    attested::{Desk, LIMIT},
     build::Built,
     process,
     root::{Root, Set},
@@ -66,7 +66,7 @@ impl<'a> Tried<'a> {
         tried.pack("program", built.payload(), &["/bin/busybox", "sh", "-c", SCRIPT])?;
         tried.answers = tried.ask()?;
         let (report, certificates) = (tried.answer("report")?, tried.answer("certificates")?);
-        tried.desk.keep(&bytes(report)?, &bytes(certificates)?)?;
+        tried.desk.keep(&hex::decode(report)?, &hex::decode(certificates)?)?;
         Ok(tried)
     }
 
@@ -131,7 +131,7 @@ impl<'a> Tried<'a> {
     fn goes_on(&self) -> Result<()> {
         let refused = self.answer("no-such-level")?;
         ensure!(refused == "Err(Refused(22))", "{refused}");
-        let lower = bytes(self.answer("lower")?)?;
+        let lower = hex::decode(self.answer("lower")?)?;
         ensure!(lower.get(0x30) == Some(&2), "a report of another level");
         Ok(())
     }
@@ -147,7 +147,7 @@ impl<'a> Tried<'a> {
 
     fn derives_keys(&self) -> Result<()> {
         let key = self.answer("key")?;
-        ensure!(bytes(key)?.len() == 32 && key == self.answer("key-again")?, "{key}");
+        ensure!(hex::decode(key)?.len() == 32 && key == self.answer("key-again")?, "{key}");
         ensure!(key != self.answer("key-measured")?, "the measurement was not mixed in");
         let again = self.ask()?;
         ensure!(again.get("key").map(String::as_str) == Some(key), "another key");

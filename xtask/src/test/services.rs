@@ -291,7 +291,7 @@ fn evidence(signer: &Example<'_>) -> Result<()> {
     let kept = fs::read(&file)?;
     let (bound, report) = kept.split_at_checked(NONCE_LEN).context("no evidence")?;
     fs::write(signer.desk.path("report"), report)?;
-    let nonce: String = bound.iter().map(|byte| format!("{byte:02x}")).collect();
+    let nonce = hex::encode(bound);
     let measured = signer.desk.measured("signer")?;
     for (digest, nonce, status) in [
         (measured.as_str(), nonce.as_str(), 0),

@@ -49,7 +49,7 @@ pub(super) fn check(workspace: &Workspace, built: &Built) -> Result<()> {
     fs::write(desk.path("report"), report)?;
     fs::write(desk.path("policy.toml"), policy(&desk.measured(TOOL)?, LEVEL))?;
     keep(&desk, &String::from_utf8_lossy(certificates))?;
-    let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    let nonce = hex::encode(nonce);
     let accepted = verify(&desk, &nonce)?;
     ensure!(accepted.status == 0, "{}", String::from_utf8_lossy(&accepted.stderr));
     let other = verify(&desk, &nonce.replace(['0', '1'], "2"))?;

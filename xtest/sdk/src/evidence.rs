@@ -4,16 +4,13 @@
 
 use strongroom_connect::Session;
 use strongroom_keys::Algorithm;
+use strongroom_optee_run::evidence::attestation_key;
 use strongroom_signer::{SignerClient, UUID, bound};
-use strongroom_tee::{Code, Operation, Parameter, Tee, Uuid};
+use strongroom_tee::Uuid;
 use strongroom_token::{Token, challenge_nonce};
-use strongroom_verifier::{AttestationKey, Enrolment, Hex, Platform, Policy, Reason, verify_token};
+use strongroom_verifier::{Enrolment, Hex, Platform, Policy, Reason, verify_token};
 
 use crate::{Failed, ensure};
-
-/// OP-TEE's attestation PTA, and its command for the device's public key.
-const ATTESTATION: Uuid = Uuid::from_u128(0x39800861_182a_4720_9b67_2bcd622bc0b5);
-const PUBLIC_KEY: u32 = 0;
 
 pub(crate) fn check() -> Result<(), Failed> {
     let way = strongroom_connect::to(&format!("optee:{UUID}"))?;
@@ -26,7 +23,7 @@ pub(crate) fn check() -> Result<(), Failed> {
     let other = Token::parse(&signer.evidence(Algorithm::P256, [8; 32])?)?.statement;
     ensure(other.nonce != said.nonce, "another nonce, another statement")?;
     ensure(other.identity_key == said.identity_key, "one service, one identity")?;
-    let Some(key) = device_key()? else {
+    let Some(key) = attestation_key()? else {
         ensure(said.memory.is_none(), "nobody has vouched for its memory")?;
         println!("skip: this OP-TEE has no attestation PTA");
         return Ok(());
@@ -61,26 +58,4 @@ fn policy(memory: [u8; 32]) -> Result<Policy, Failed> {
     let skipped = skipped.map(|name| format!("{name} = 'skip'\n")).concat();
     let hash = Hex(memory);
     Ok(Policy::from_toml(&format!("version = 1\n[optee]\nmemory_hashes = ['{hash}']\n{skipped}"))?)
-}
-
-/// The key of this device's attestation PTA, where it has one.
-fn device_key() -> Result<Option<AttestationKey>, Failed> {
-    let session = match Tee::connect()?.open(ATTESTATION) {
-        Ok(session) => session,
-        Err(error) if error.code == Code::ItemNotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let (mut exponent, mut modulus) = (vec![0; 8], vec![0; 512]);
-    let mut operation = Operation::new([
-        Parameter::output(&mut exponent),
-        Parameter::output(&mut modulus),
-        Parameter::value_output(),
-        Parameter::none(),
-    ]);
-    session.invoke(PUBLIC_KEY, &mut operation)?;
-    let sizes = (operation.size(0).unwrap_or(0), operation.size(1).unwrap_or(0));
-    drop(operation);
-    exponent.truncate(sizes.0);
-    modulus.truncate(sizes.1);
-    Ok(Some(AttestationKey { modulus, exponent }))
 }

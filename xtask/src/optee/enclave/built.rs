@@ -167,6 +167,22 @@ pub(crate) fn library_os_cargo(
     Ok(command)
 }
 
+/// Signs a trusted application that was built for an image, with the key that its OP-TEE trusts: the file
+/// in `folder`.
+pub(crate) fn sign(
+    workspace: &Workspace,
+    made: &Made,
+    program: &str,
+    uuid: &str,
+    folder: &Path,
+) -> Result<PathBuf> {
+    let built = target(workspace, made).join(APPLICATION_TARGET).join("release").join(program);
+    let mut command = Command::new(workspace.launcher());
+    command.arg("sign-ta").arg(built).args(["--uuid", uuid, "--key"]).arg(key(made));
+    process::run_quietly(command.arg("--output").arg(folder))?;
+    Ok(folder.join(format!("{uuid}.ta")))
+}
+
 /// The two configurations have dev kits of their own, and cargo does not notice another one.
 pub(crate) fn target(workspace: &Workspace, made: &Made) -> PathBuf {
     workspace.target.join(format!("optee-{}", made.configuration.name()))

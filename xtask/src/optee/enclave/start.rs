@@ -11,7 +11,6 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::Command as Process,
     time::Duration,
 };
 
@@ -21,7 +20,7 @@ use strongroom_optee_qemu::{Command, Input};
 use super::{
     APPLICATIONS, LIMIT,
     beside::pack,
-    built::{self, Built, library_os_cargo, target},
+    built::{Built, library_os_cargo, sign},
     cost::{Lines, median},
     root::compile,
 };
@@ -36,7 +35,6 @@ use crate::{
     },
     process,
     progress::Step,
-    toolchain::APPLICATION_TARGET,
     workspace::Workspace,
 };
 
@@ -100,7 +98,7 @@ pub(crate) fn start(workspace: &Workspace) -> Result<Start> {
     compile(&source, &root.join("hello"), &["-static-pie"])?;
     pack(&built, &made, &folder, Some(PACKED), &["/hello"])?;
     let packed = folder.join(format!("{PACKED}.ta"));
-    let plain = padded(workspace, &made, &built, &folder, fs::metadata(&packed)?.len())?;
+    let plain = padded(workspace, &made, &folder, fs::metadata(&packed)?.len())?;
     let flags = programs::client_flags(&made);
     let driver = programs::build(workspace, OWN_PROGRAM, OWN_PROGRAM, &flags)?;
 
@@ -121,39 +119,23 @@ pub(crate) fn start(workspace: &Workspace) -> Result<Start> {
 }
 
 /// Builds and signs the plain application, so that its file has about so many bytes.
-fn padded(
-    workspace: &Workspace,
-    made: &Made,
-    built: &Built,
-    folder: &Path,
-    length: u64,
-) -> Result<PathBuf> {
+fn padded(workspace: &Workspace, made: &Made, folder: &Path, length: u64) -> Result<PathBuf> {
     let step = Step::start("build the application to compare with");
-    let alone = fs::metadata(plain(workspace, made, built, folder, 0)?)?.len();
+    let alone = fs::metadata(plain(workspace, made, folder, 0)?)?.len();
     let padding = length.checked_sub(alone).context("it is longer by itself")?;
-    let file = plain(workspace, made, built, folder, padding)?;
+    let file = plain(workspace, made, folder, padding)?;
     let is = fs::metadata(&file)?.len();
     ensure!(is.abs_diff(length) < DIFFERENCE_MAX, "it has {is} bytes, the other one {length}");
     step.finish("built and signed");
     Ok(file)
 }
 
-fn plain(
-    workspace: &Workspace,
-    made: &Made,
-    built: &Built,
-    folder: &Path,
-    padding: u64,
-) -> Result<PathBuf> {
+fn plain(workspace: &Workspace, made: &Made, folder: &Path, padding: u64) -> Result<PathBuf> {
     let mut command = library_os_cargo(workspace, made, "build")?;
     command.env(PADDING, padding.to_string());
     command.args(["--release", "--package", PACKAGE, "--bin", PROGRAM]);
     process::run_quietly(&mut command)?;
-    let elf = target(workspace, made).join(APPLICATION_TARGET).join("release").join(PROGRAM);
-    let mut command = Process::new(&built.launcher);
-    command.arg("sign-ta").arg(elf).args(["--uuid", PLAIN, "--key"]).arg(built::key(made));
-    process::run_quietly(command.arg("--output").arg(folder))?;
-    Ok(folder.join(format!("{PLAIN}.ta")))
+    sign(workspace, made, PROGRAM, PLAIN, folder)
 }
 
 /// The middle of all sessions of one of the two, column by column.
