@@ -32,16 +32,23 @@ struct Held {
     mapped: bool,
 }
 
+/// A page of memory.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The frame that has it.
+    owner: u32,
+    /// What the program said it would do there, while something is mapped.
+    access: Access,
+    /// Whether it was never used, and so is all zeroes.
+    unused: bool,
+    /// Whether it is on the list of free pages.
+    listed: bool,
+}
+
 /// See the module's text.
 pub struct Books {
-    /// By page: the frame that has it.
-    owners: Vec<u32>,
-    /// By page: whether it was never used, and so is all zeroes.
-    unused: Vec<bool>,
-    /// By page: what the program said it would do there, while something is mapped.
-    accesses: Vec<Access>,
-    /// By page: whether it is on the list of free pages.
-    listed: Vec<bool>,
+    /// By page.
+    places: Vec<Place>,
     /// Pages that may be free; those with an owner are skipped.
     free_pages: Vec<u32>,
     /// By frame. References of 0: nobody holds it.
@@ -59,11 +66,9 @@ impl Books {
     /// many pages.
     pub fn new(count: usize) -> Option<Self> {
         let end = u32::try_from(count).ok().filter(|count| *count < NONE)?;
+        let place = Place { owner: NONE, access: Access::default(), unused: true, listed: true };
         let mut books = Self {
-            owners: filled(NONE, count)?,
-            unused: filled(true, count)?,
-            accesses: filled(Access::default(), count)?,
-            listed: filled(true, count)?,
+            places: filled(place, count)?,
             free_pages: Vec::new(),
             frames: filled(Held { references: 0, page: NONE, mapped: false }, count)?,
             free_frames: Vec::new(),
@@ -143,7 +148,7 @@ impl Books {
         access: Access,
         pages: &mut dyn Pages,
     ) -> Result<(), Refused> {
-        self.place(page, frame, pages)?;
+        self.bring(page, frame, pages)?;
         self.protect(page, access);
         Ok(())
     }
@@ -151,13 +156,14 @@ impl Books {
     /// Changes what is to be done at the address of a page. Nothing keeps the program to it: it is
     /// what the kernel may do there for the program.
     pub fn protect(&mut self, page: u32, access: Access) {
-        let place = usize::try_from(page).ok().and_then(|page| self.accesses.get_mut(page));
-        place.into_iter().for_each(|place| *place = access);
+        if let Some(place) = self.place_mut(page) {
+            place.access = access;
+        }
     }
 
-    fn place(&mut self, page: u32, frame: Frame, pages: &mut dyn Pages) -> Result<(), Refused> {
+    fn bring(&mut self, page: u32, frame: Frame, pages: &mut dyn Pages) -> Result<(), Refused> {
         let held = *self.peek(frame).ok_or(Refused)?;
-        let owner = *self.owner(page).ok_or(Refused)?;
+        let owner = self.place(page).ok_or(Refused)?.owner;
         if owner == frame.0 {
             if held.mapped {
                 // The mapping has a reference already.
@@ -187,7 +193,7 @@ impl Books {
         pages: &mut dyn Pages,
     ) -> Result<(), Refused> {
         // What still holds the page after the unmapping holds it unmapped.
-        let owner = *self.owner(page).ok_or(Refused)?;
+        let owner = self.place(page).ok_or(Refused)?.owner;
         match (owner, from) {
             (NONE, NONE) => self.wipe(page, pages),
             (NONE, from) => {
@@ -236,21 +242,19 @@ impl Books {
 
     /// The frame that is mapped at the address of a page, and what is to be done there.
     pub fn mapping_at(&self, page: u32) -> Option<(Frame, Access)> {
-        let frame = self.mapped_at(page)?;
-        let access = usize::try_from(page).ok().and_then(|page| self.accesses.get(page))?;
-        Some((frame, *access))
+        let place = self.place(page)?;
+        let frame = Frame(place.owner);
+        self.peek(frame)?.mapped.then_some((frame, place.access))
     }
 
     /// The frame that is mapped at the address of a page.
     pub fn mapped_at(&self, page: u32) -> Option<Frame> {
-        let owner = usize::try_from(page).ok().and_then(|page| self.owners.get(page)).copied()?;
-        let held = self.peek(Frame(owner))?;
-        held.mapped.then_some(Frame(owner))
+        self.mapping_at(page).map(|(frame, _)| frame)
     }
 
     /// Pages, and those that nobody holds or was promised.
     pub fn counts(&self) -> FrameCounts {
-        let total = self.owners.len();
+        let total = self.places.len();
         FrameCounts { total, free: total.saturating_sub(self.held) }
     }
 
@@ -272,25 +276,25 @@ impl Books {
         held.filter(|held| held.references > 0)
     }
 
-    fn owner(&mut self, page: u32) -> Option<&mut u32> {
-        usize::try_from(page).ok().and_then(|page| self.owners.get_mut(page))
+    fn place(&self, page: u32) -> Option<&Place> {
+        usize::try_from(page).ok().and_then(|page| self.places.get(page))
+    }
+
+    fn place_mut(&mut self, page: u32) -> Option<&mut Place> {
+        usize::try_from(page).ok().and_then(|page| self.places.get_mut(page))
     }
 
     /// Fills a page with zeroes, unless it is.
-    fn wipe(&mut self, page: u32, pages: &mut dyn Pages) {
-        let unused = usize::try_from(page).ok().and_then(|page| self.unused.get(page));
-        if unused != Some(&true) {
+    fn wipe(&self, page: u32, pages: &mut dyn Pages) {
+        if self.place(page).is_none_or(|place| !place.unused) {
             pages.zero(page);
         }
     }
 
     fn assign(&mut self, frame: u32, page: u32) {
-        if let Some(unused) = usize::try_from(page).ok().and_then(|page| self.unused.get_mut(page))
-        {
-            *unused = false;
-        }
-        if let Some(owner) = self.owner(page) {
-            *owner = frame;
+        if let Some(place) = self.place_mut(page) {
+            place.unused = false;
+            place.owner = frame;
         }
         if let Some(held) = self.slot(frame) {
             held.page = page;
@@ -299,8 +303,8 @@ impl Books {
 
     /// Leaves a page without an owner, and not on the list.
     fn take_page(&mut self, page: u32) {
-        if let Some(owner) = self.owner(page) {
-            *owner = NONE;
+        if let Some(place) = self.place_mut(page) {
+            place.owner = NONE;
         }
     }
 
@@ -312,9 +316,8 @@ impl Books {
     }
 
     fn list(&mut self, page: u32) {
-        let listed = usize::try_from(page).ok().and_then(|page| self.listed.get_mut(page));
-        if let Some(listed) = listed.filter(|listed| !**listed) {
-            *listed = true;
+        if let Some(place) = self.place_mut(page).filter(|place| !place.listed) {
+            place.listed = true;
             // Each page is on it once at most, so this never grows it.
             self.free_pages.push(page);
         }
@@ -323,9 +326,9 @@ impl Books {
     fn free_page(&mut self) -> Option<u32> {
         loop {
             let page = self.free_pages.pop()?;
-            let index = usize::try_from(page).ok()?;
-            *self.listed.get_mut(index)? = false;
-            if self.owners.get(index) == Some(&NONE) {
+            let place = self.place_mut(page)?;
+            place.listed = false;
+            if place.owner == NONE {
                 return Some(page);
             }
         }
