@@ -11,19 +11,14 @@ use core::{fmt::Arguments, time::Duration};
 use optee_utee::property::{ClientIdentity, PropertyKey as _};
 use optee_utee::{
     DataFlag, Error, ErrorKind, GenericObject as _, ObjectEnumHandle, ObjectStorageConstants,
-    ParamIndex, PersistentObject, Random, TaSessionBuilder, TeeParams, Time, Uuid, raw,
-    trace_println,
+    PersistentObject, Random, Time, Uuid, raw, trace_println,
 };
+use strongroom_attestation_optee::derive;
 use strongroom_service::{
     Caller,
     platform::{EvidenceError, Machine, NAME_MAX, NONCE_LEN, StorageError, VALUE_MAX},
 };
-use zeroize::Zeroizing;
 
-/// OP-TEE's system PTA (`pta_system.h`).
-const SYSTEM: [u8; 16] = *b"\x3a\x2f\x89\x78\x5d\xc0\x11\xe8\x9c\x2d\xfa\x7a\xe0\x1b\xbe\xbc";
-/// `PTA_SYSTEM_DERIVE_TA_UNIQUE_KEY`: extra data in, a key out.
-const DERIVE_TA_UNIQUE_KEY: u32 = 1;
 const PRIVATE: ObjectStorageConstants = ObjectStorageConstants::Private;
 
 /// Sets keys that a service derives apart from the identity key.
@@ -76,7 +71,7 @@ impl Machine for Application {
     }
 
     fn derive(&self, label: &[u8], key: &mut [u8; 32]) -> Result<(), StorageError> {
-        derived(&[SERVICE_LABEL, label].concat(), key).map_err(|_| StorageError::Unavailable)
+        derive(&[SERVICE_LABEL, label].concat(), key).map_err(|_| StorageError::Unavailable)
     }
 
     fn put(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
@@ -132,24 +127,12 @@ impl Machine for Application {
     }
 
     fn evidence(&self, nonce: &[u8; NONCE_LEN]) -> Result<Vec<u8>, EvidenceError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        derived(evidence::IDENTITY_LABEL, &mut seed)
-            .map_err(|error| EvidenceError::Refused(error.raw_code()))?;
-        evidence::token(&seed, nonce)
+        evidence::token(nonce)
     }
 
     fn log(&self, line: Arguments<'_>) {
         trace_println!("{}", line);
     }
-}
-
-/// A key of this application on this device, and of no other application.
-fn derived(label: &[u8], key: &mut [u8; 32]) -> Result<(), Error> {
-    let mut system = TaSessionBuilder::new(Uuid::from_bytes(SYSTEM)).build()?;
-    let mut parameters = TeeParams::new()
-        .with_memref_in(ParamIndex::Arg0, label)
-        .with_memref_out(ParamIndex::Arg1, key.as_mut_slice());
-    system.invoke_command(DERIVE_TA_UNIQUE_KEY, &mut parameters)
 }
 
 /// The bytes of a UUID, which `optee-utee` shows as text only.

@@ -23,6 +23,7 @@ const RULES: &[(&str, &[&str])] = &[
         "ta/",
         &[
             "attestation/evidence",
+            "attestation/optee",
             "attestation/token",
             "enclave-core/abi",
             "enclave-core/kernel",
@@ -33,6 +34,7 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("attestation/evidence", &[]),
     ("attestation/token", &[]),
+    ("attestation/optee", &["attestation/token"]),
     ("attestation/authority", &["attestation/evidence"]),
     ("attestation/", &["attestation/", "enclave-core/wire"]),
     (
