@@ -3,24 +3,21 @@
 
 use crate::arguments::EndorsementOptions;
 use crate::{report, verify};
-use anyhow::Context as _;
+use anyhow::{Context as _, Error};
 use clap::Args;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use strongroom_client::attest::{Attachment, Brings, Verdict, generate_key};
+use strongroom_client::attest::{Attachment, Brings, Verdict, generate_key, read_key, read_secret};
 use strongroom_client::manifest::parse_environment;
 use strongroom_client::session::{AttachAddress, Controller};
-use strongroom_session::{BadKey, SECRET_LEN_MAX, SecretKey, is_secret_name};
+use strongroom_session::{SECRET_LEN_MAX, is_secret_name};
 use zeroize::Zeroizing;
-
-/// Most bytes of a key file.
-const KEY_FILE_MAX: usize = 4096;
 
 /// Make the key of an owner.
 ///
@@ -187,7 +184,7 @@ impl RunOwnerOptions {
     /// The session that the options ask for; files are read.
     pub(crate) fn attachment(self, policy: PathBuf) -> anyhow::Result<Attachment> {
         let insecure_accept_simulated = self.endorsements.insecure_accept_simulated;
-        let key = self.owner_key.as_deref().map(read_key).transpose()?;
+        let key = self.owner_key.as_deref().map(read_key).transpose().map_err(Error::msg)?;
         let secrets = self.secrets.into_iter().map(SecretSource::read);
         Ok(Attachment {
             policy,
@@ -207,28 +204,10 @@ impl SecretSource {
     fn read(self) -> anyhow::Result<(String, Zeroizing<Vec<u8>>)> {
         let bytes = match self.value {
             Value::Text(text) => Zeroizing::new(text.as_bytes().to_vec()),
-            Value::File(path) => read(&path, SECRET_LEN_MAX)?,
+            Value::File(path) => read_secret(&path, SECRET_LEN_MAX).map_err(Error::msg)?,
         };
         Ok((self.name, bytes))
     }
-}
-
-fn read_key(path: &Path) -> anyhow::Result<SecretKey> {
-    let bytes = read(path, KEY_FILE_MAX)?;
-    let text = str::from_utf8(&bytes).unwrap_or_default();
-    text.parse().map_err(|bad: BadKey| anyhow::anyhow!("{} is {bad}", path.display()))
-}
-
-/// The bytes of a file with at most `limit` of them.
-fn read(path: &Path, limit: usize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let shown = path.display();
-    let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
-    // All of it at once: a buffer that grows would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(1)));
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(most).read_to_end(&mut bytes).with_context(|| format!("cannot read {shown}"))?;
-    anyhow::ensure!(bytes.len() <= limit, "{shown} has over {limit} bytes");
-    Ok(bytes)
 }
 
 /// The owner in `run`: attaches while the launcher serves.
@@ -277,6 +256,7 @@ impl Attaching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn secrets_are_named_and_their_values_not_shown() {
@@ -290,15 +270,5 @@ mod tests {
         for bad in ["hush", "=hush", "a/b=hush", "..=hush"] {
             assert!(!parse_secret(bad).unwrap_err().contains("hush"), "{bad}");
         }
-    }
-
-    #[test]
-    fn files_of_secrets_have_a_limit() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        std::fs::write(&path, [7; 10]).unwrap();
-        assert_eq!(*read(&path, 10).unwrap(), [7; 10]);
-        assert!(read(&path, 9).unwrap_err().to_string().contains("over 9 bytes"));
-        assert!(read_key(&path).is_err());
     }
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! The way to a service in an SNP guest: `snp+unix:PATH?policy=FILE` and `snp+tcp://HOST:PORT?policy=FILE`.
 
-use std::fs;
 use std::path::PathBuf;
 use strongroom_client::attest::{
-    Attachment, Brings, ChainCache, EndorsementFiles, ServiceConnection, Verdict,
+    Attachment, Brings, ChainCache, EndorsementFiles, ServiceConnection, Verdict, read_key,
 };
 use strongroom_client::session::AttachAddress;
 use strongroom_service::{ConnectError, TransportError};
-use strongroom_session::SecretKey;
 
 /// Where an enclave is, and what it takes to believe in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +45,7 @@ impl Attested {
 
     /// Connects, and verifies: nothing is said to an enclave that was not.
     pub(crate) fn connect(&self) -> Result<ServiceConnection, ConnectError> {
+        let key = self.key.as_deref().map(read_key).transpose();
         let attachment = Attachment {
             policy: self.policy.clone(),
             insecure_accept_simulated: self.insecure_accept_simulated,
@@ -54,7 +53,7 @@ impl Attested {
                 cache: ChainCache::of_user().ok(),
                 ..EndorsementFiles::default()
             },
-            key: self.key()?,
+            key: key.map_err(|error| ConnectError::Attestation(error.to_string().into()))?,
             brings: Brings::default(),
         };
         attachment.connect(&self.address).map_err(|verdict| match verdict {
@@ -65,15 +64,6 @@ impl Attested {
             Verdict::Undecided { message, hint: None } => ConnectError::Attestation(message.into()),
             Verdict::Accepted { .. } => TransportError::Protocol.into(),
         })
-    }
-
-    fn key(&self) -> Result<Option<SecretKey>, ConnectError> {
-        let Some(path) = &self.key else { return Ok(None) };
-        let bad = |why: &dyn std::fmt::Display| {
-            ConnectError::Attestation(format!("{}: {why}", path.display()).into())
-        };
-        let text = fs::read_to_string(path).map_err(|error| bad(&error))?;
-        text.parse().map(Some).map_err(|error: strongroom_session::BadKey| bad(&error))
     }
 }
 

@@ -184,14 +184,25 @@ const REVOCATION_LIST: &str = "revocation-list.der";
 
 /// The bytes of a file that is to be `what` and has at most `limit` bytes.
 pub(super) fn read(path: &Path, what: &'static str, limit: usize) -> Result<Vec<u8>, AttestError> {
+    let mut bytes = Vec::new();
+    read_into(&mut bytes, path, what, limit)?;
+    Ok(bytes)
+}
+
+/// The same, into an empty buffer of the caller's.
+pub(super) fn read_into(
+    bytes: &mut Vec<u8>,
+    path: &Path,
+    what: &'static str,
+    limit: usize,
+) -> Result<(), AttestError> {
     use std::io::Read as _;
     let file = fs::File::open(path).map_err(AttestError::io("open", path))?;
-    let mut bytes = Vec::new();
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(AttestError::io("read", path))?;
+    file.take(limit as u64 + 1).read_to_end(bytes).map_err(AttestError::io("read", path))?;
     if bytes.len() > limit {
         return Err(AttestError::TooLong { path: path.to_path_buf(), what, limit });
     }
-    Ok(bytes)
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {

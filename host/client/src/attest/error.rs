@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use strongroom_session::BadKey;
 use strongroom_verifier::{KeyKind, PolicyError, Refusal};
 
 /// Why there is no verdict, or nothing was fetched. One sentence each; [`AttestError::hint`] says
@@ -28,6 +29,14 @@ pub enum AttestError {
         what: &'static str,
         /// Most bytes.
         limit: usize,
+    },
+    /// A file has no key of an owner or a client in it.
+    #[error("{} is {bad}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        bad: BadKey,
     },
     /// A policy that is none.
     #[error("{}:{error}", path.display())]
@@ -128,6 +137,7 @@ impl AttestError {
                 Some("is the program waiting? it starts once, and then nobody can attach any more")
             }
             Self::Io { .. }
+            | Self::Key { .. }
             | Self::TooLong { .. }
             | Self::Unreadable { .. }
             | Self::OtherProductLine

@@ -13,6 +13,7 @@ mod chain;
 mod error;
 mod fetch;
 mod files;
+mod secrets;
 mod session;
 mod verdict;
 
@@ -23,6 +24,7 @@ pub use chain::{ChainCache, ReportKeyName};
 pub use error::AttestError;
 pub use fetch::{Fetched, Source, fetch_chain};
 pub use files::{EndorsementFiles, EvidenceFiles, ReportKeyFile};
+pub use secrets::{read_key, read_secret};
 pub use session::{
     Attachment, Brings, ServiceConnection, ServiceReader, ServiceWriter, generate_key,
     random_challenge,
