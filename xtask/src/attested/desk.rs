@@ -77,14 +77,23 @@ impl<'a> Desk<'a> {
 
     /// Has what was kept judged: as the report of a program with that launch digest.
     pub(crate) fn verify(&self, digest: &str, nonce: &str, simulated: bool) -> Result<Finished> {
-        fs::write(self.path("policy.toml"), policy(digest, 0))?;
-        let mut command = self.strongroom(&["verify", "--nonce", nonce]);
-        for (option, file) in [
-            ("--policy", "policy.toml"),
-            ("--report", "report"),
-            ("--certificates", "certificates"),
-        ] {
-            command.arg(option).arg(self.path(file));
+        let certificates = [("certificates", self.path("certificates"))];
+        self.judge(&policy(digest, 0), nonce, &certificates, simulated)
+    }
+
+    /// Has the kept report judged by a policy, under certificates by the names of their options.
+    pub(crate) fn judge(
+        &self,
+        policy: &str,
+        nonce: &str,
+        certificates: &[(&str, PathBuf)],
+        simulated: bool,
+    ) -> Result<Finished> {
+        fs::write(self.path("policy.toml"), policy)?;
+        let mut command = self.strongroom(&["verify", "--nonce", nonce, "--policy"]);
+        command.arg(self.path("policy.toml")).arg("--report").arg(self.path("report"));
+        for (name, file) in certificates {
+            command.arg(format!("--{name}")).arg(file);
         }
         if simulated {
             command.arg("--insecure-accept-simulated");

@@ -292,21 +292,16 @@ fn evidence(signer: &Example<'_>) -> Result<()> {
     let (bound, report) = kept.split_at_checked(NONCE_LEN).context("no evidence")?;
     fs::write(signer.desk.path("report"), report)?;
     let nonce = hex::encode(bound);
+    let chip = signer.desk.path("data/strongroom/simulated-psp");
+    let certificates = ["vcek", "ask", "ark"].map(|name| (name, chip.join(format!("{name}.der"))));
     let measured = signer.desk.measured("signer")?;
     for (digest, nonce, status) in [
         (measured.as_str(), nonce.as_str(), 0),
         (&measured, &"5e".repeat(NONCE_LEN), 1),
         (&"0".repeat(96), &nonce, 1),
     ] {
-        fs::write(signer.desk.path("evidence.toml"), policy(digest, PROGRAM_LEVEL))?;
-        let mut verify = signer.desk.strongroom(&["verify", "--insecure-accept-simulated"]);
-        verify.args(["--nonce", nonce]).arg(signer.desk.path("report"));
-        verify.arg("--policy").arg(signer.desk.path("evidence.toml"));
-        for part in ["vcek", "ask", "ark"] {
-            let chip = signer.desk.path("data/strongroom/simulated-psp");
-            verify.arg(format!("--{part}")).arg(chip.join(format!("{part}.der")));
-        }
-        let judged = process::capture(&mut verify, b"", LIMIT)?;
+        let policy = policy(digest, PROGRAM_LEVEL);
+        let judged = signer.desk.judge(&policy, nonce, &certificates, true)?;
         ensure!(judged.status == status, "{}", text(&judged));
     }
     Ok(())

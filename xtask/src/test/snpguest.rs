@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     attested::{Desk, LIMIT, policy},
     build::Built,
-    process::{self, Finished},
+    process,
     root::{Root, Set},
     toolchain::cargo,
     workspace::Workspace,
@@ -47,12 +47,14 @@ pub(super) fn check(workspace: &Workspace, built: &Built) -> Result<()> {
     let (report, rest) = ran.stdout.split_at_checked(REPORT_LEN).context("no report")?;
     let (nonce, certificates) = rest.split_at_checked(NONCE_LEN).context("no nonce")?;
     fs::write(desk.path("report"), report)?;
-    fs::write(desk.path("policy.toml"), policy(&desk.measured(TOOL)?, LEVEL))?;
+    let policy = policy(&desk.measured(TOOL)?, LEVEL);
     keep(&desk, &String::from_utf8_lossy(certificates))?;
     let nonce = hex::encode(nonce);
-    let accepted = verify(&desk, &nonce)?;
+    let certificates = CERTIFICATES.map(|name| (name, desk.path(name)));
+    let accepted = desk.judge(&policy, &nonce, &certificates, true)?;
     ensure!(accepted.status == 0, "{}", String::from_utf8_lossy(&accepted.stderr));
-    let other = verify(&desk, &nonce.replace(['0', '1'], "2"))?;
+    let other = nonce.replace(['0', '1'], "2");
+    let other = desk.judge(&policy, &other, &certificates, true)?;
     ensure!(other.status == 1, "another nonce: status {}", other.status);
     Ok(())
 }
@@ -67,15 +69,6 @@ fn keep(desk: &Desk<'_>, certificates: &str) -> Result<()> {
         fs::write(desk.path(name), certificates.get(start..end).unwrap_or_default())?;
     }
     Ok(())
-}
-
-fn verify(desk: &Desk<'_>, nonce: &str) -> Result<Finished> {
-    let mut command = desk.strongroom(&["verify", "--nonce", nonce, "--insecure-accept-simulated"]);
-    command.arg("--policy").arg(desk.path("policy.toml"));
-    for name in CERTIFICATES {
-        command.arg(format!("--{name}")).arg(desk.path(name));
-    }
-    process::capture(command.arg(desk.path("report")), b"", LIMIT)
 }
 
 /// The packages' root with the tool in it.
