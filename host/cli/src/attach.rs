@@ -13,7 +13,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use strongroom_client::attest::{Attachment, Brings, Verdict, generate_key, read_key, read_secret};
+use strongroom_client::attest::{
+    Appraisal, Attachment, Brings, Verdict, generate_key, read_key, read_secret,
+};
 use strongroom_client::manifest::parse_environment;
 use strongroom_client::session::{AttachAddress, Controller};
 use strongroom_session::{SECRET_LEN_MAX, is_secret_name};
@@ -170,7 +172,7 @@ pub(crate) fn attach(options: AttachOptions) -> ExitCode {
         late_environment: options.environment,
         endorsements: options.endorsements,
     };
-    let verdict = match owner.attachment(options.policy) {
+    let verdict = match owner.attachment(Appraisal::Policy(options.policy)) {
         Ok(attachment) => attachment.attach(&address),
         Err(error) => Verdict::Undecided { message: format!("{error:#}"), hint: None },
     };
@@ -182,12 +184,12 @@ pub(crate) fn attach(options: AttachOptions) -> ExitCode {
 
 impl RunOwnerOptions {
     /// The session that the options ask for; files are read.
-    pub(crate) fn attachment(self, policy: PathBuf) -> anyhow::Result<Attachment> {
+    pub(crate) fn attachment(self, appraisal: Appraisal) -> anyhow::Result<Attachment> {
         let insecure_accept_simulated = self.endorsements.insecure_accept_simulated;
         let key = self.owner_key.as_deref().map(read_key).transpose().map_err(Error::msg)?;
         let secrets = self.secrets.into_iter().map(SecretSource::read);
         Ok(Attachment {
-            policy,
+            appraisal,
             insecure_accept_simulated,
             endorsements: verify::endorsements(self.endorsements),
             key,

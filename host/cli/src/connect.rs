@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Once, mpsc};
 use std::thread;
 use strongroom_client::attest::{
-    Attachment, ServiceConnection, ServiceReader, ServiceWriter, Verdict,
+    Appraisal, Attachment, ServiceConnection, ServiceReader, ServiceWriter, Verdict,
 };
 use strongroom_client::session::AttachAddress;
 
@@ -39,8 +39,11 @@ pub(crate) struct ConnectOptions {
     /// Where the enclave's launcher listens: unix:PATH or tcp:HOST:PORT
     pub(crate) address: AttachAddress,
     /// What is asked of the evidence, a TOML file; docs/attestation.md has the reference
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "insecure_any_enclave")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Ask for genuine evidence only, of whatever enclave it is: also of one that the host has made
+    #[arg(long, conflicts_with = "policy")]
+    pub(crate) insecure_any_enclave: bool,
     /// The client's key, as keygen makes it. Without one, only a service with any-client listens
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
@@ -68,7 +71,9 @@ fn try_connect(options: ConnectOptions) -> anyhow::Result<ExitCode> {
         endorsements: options.endorsements,
         ..RunOwnerOptions::default()
     };
-    let attachment = client.attachment(options.policy)?;
+    // The parser sees to it that there is a policy, or that none is wanted.
+    let appraisal = options.policy.map_or(Appraisal::InsecureAnyEnclave, Appraisal::Policy);
+    let attachment = client.attachment(appraisal)?;
     let target = Target { attachment, address: options.address, warned: Once::new() };
     match options.listen {
         Some(address) => target.forward(&address),

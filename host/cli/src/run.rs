@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
-use strongroom_client::attest::Attachment;
+use strongroom_client::attest::{Appraisal, Attachment};
 use strongroom_client::image::Image;
 use strongroom_client::package::{Bindings, Package, PackageError};
 use strongroom_client::session::{AttachAddress, AttachListener, SignalForwarder};
@@ -86,7 +86,7 @@ pub(crate) fn owner(
     let owner = match (options.attest.take(), &listener) {
         (Some(policy), Some(listener)) => {
             let taken = std::mem::take(&mut options.owner);
-            Some((taken.attachment(policy)?, listener.address()?))
+            Some((taken.attachment(Appraisal::Policy(policy))?, listener.address()?))
         }
         (Some(_) | None, _) => None,
     };

@@ -9,7 +9,8 @@
 //! | `snp+tcp://HOST:PORT?policy=FILE` | the same, over a network |
 //!
 //! What begins with `snp+` is attested: evidence is verified before anything is said, and a policy has
-//! to be named. `&key=FILE` is the client's key (`strongroom keygen`), for services that name their
+//! to be named, or refused: `?insecure-any-enclave=true` in its place asks for genuine evidence only, of
+//! whatever enclave it is. `&key=FILE` is the client's key (`strongroom keygen`), for services that name their
 //! clients; `&insecure-accept-simulated=true` takes simulations too. Nothing of `optee:` is attested:
 //! whoever opens it trusts this device's normal world to lead to its secure world, as with any trusted
 //! application. Nothing of `unix:` is attested either.

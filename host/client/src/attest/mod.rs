@@ -9,6 +9,7 @@
 //! Whether evidence is good is decided by `strongroom-verifier`, which reads no file and no clock;
 //! here is what it has to be given.
 
+mod appraisal;
 mod chain;
 mod error;
 mod fetch;
@@ -20,6 +21,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+pub use appraisal::Appraisal;
 pub use chain::{ChainCache, ReportKeyName};
 pub use error::AttestError;
 pub use fetch::{Fetched, Source, fetch_chain};

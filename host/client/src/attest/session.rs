@@ -5,12 +5,11 @@ mod service;
 
 pub use service::{ServiceConnection, ServiceReader, ServiceWriter};
 
-use super::verdict::read_policy;
-use super::{AttestError, EndorsementFiles, Verdict};
+use super::{Appraisal, AttestError, EndorsementFiles, Verdict};
 use crate::session::{AttachAddress, Connected};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strongroom_evidence::Vmpl;
 use strongroom_session::client::{
@@ -30,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A session to be had with an enclave.
 #[derive(Clone, Debug)]
 pub struct Attachment {
-    /// What is asked of the evidence; its `report_data` has to be `"given"`.
-    pub policy: PathBuf,
+    /// What is asked of the evidence.
+    pub appraisal: Appraisal,
     /// Accept roots that are not AMD's, for simulations. The evidence then proves nothing.
     pub insecure_accept_simulated: bool,
     /// What the evidence is verified under, where the enclave's host gives nothing.
@@ -199,7 +198,7 @@ impl Attachment {
 
     /// The verifier's part.
     fn check(&self, evidence: &Evidence, data: [u8; 64], now: u64) -> Result<Claims, Failure> {
-        let policy = read_policy(&self.policy, self.insecure_accept_simulated)?;
+        let policy = self.appraisal.read(self.insecure_accept_simulated)?;
         let bundle = match evidence {
             Evidence::SnpReport { report, certificates } => {
                 let table = Path::new("the certificate table of the enclave's host");

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! The question that `strongroom verify` asks, and its answers.
 
-use super::{AttestError, EvidenceFiles};
+use super::{AttestError, EvidenceFiles, appraisal::read_policy};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
-use strongroom_verifier::{Claims, Hex, Policy, Reason, Refusal};
-
-/// Most bytes of a policy file.
-const POLICY_MAX: usize = 1 << 20;
+use strongroom_verifier::{Claims, Hex, Reason, Refusal};
 
 /// Whether some evidence is good enough for a policy.
 #[derive(Clone, Debug)]
@@ -75,22 +72,6 @@ impl Question {
         };
         Ok(bundle.judge(&policy, now))
     }
-}
-
-/// The policy in a file.
-pub(super) fn read_policy(path: &Path, accept_simulated: bool) -> Result<Policy, AttestError> {
-    let bytes = super::chain::read(path, "a policy", POLICY_MAX)?;
-    let text = String::from_utf8(bytes).map_err(|error| AttestError::Unreadable {
-        path: path.to_path_buf(),
-        what: "policy",
-        reason: error.to_string(),
-    })?;
-    let policy = Policy::from_toml(&text)
-        .map_err(|error| AttestError::Policy { path: path.to_path_buf(), error })?;
-    Ok(match accept_simulated {
-        true => policy.insecure_accept_any_simulated_root(),
-        false => policy,
-    })
 }
 
 impl Verdict {

@@ -19,7 +19,7 @@ use enclave::{Enclave, Proof};
 use machine::{Files, NOW, owner, stranger};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use strongroom_client::attest::{Attachment, Brings, Verdict};
+use strongroom_client::attest::{Appraisal, Attachment, Brings, Verdict};
 use strongroom_client::session::AttachAddress;
 use strongroom_fake::{Guest, OPEN_READ};
 use strongroom_wire::boot::SessionTerms;
@@ -42,7 +42,7 @@ fn terms() -> SessionTerms {
 /// What the owner of [`terms`] brings.
 fn attachment(files: &Files) -> Attachment {
     Attachment {
-        policy: files.path("policy.toml"),
+        appraisal: Appraisal::Policy(files.path("policy.toml")),
         insecure_accept_simulated: false,
         endorsements: files.endorsements(),
         key: Some(owner()),

@@ -9,7 +9,7 @@ use crate::{SECRET, attachment, reason};
 use std::io::{ErrorKind, Read as _, Write as _};
 
 use strongroom_abi::Sysno;
-use strongroom_client::attest::{Attachment, Verdict};
+use strongroom_client::attest::{Appraisal, Attachment, Verdict};
 use strongroom_fake::Guest;
 use strongroom_session::SecretKey;
 use strongroom_wire::boot::{SERVICE_SOCKET, ServiceTerms};
@@ -88,6 +88,27 @@ fn whoever_may_not_call_is_told_so_by_a_genuine_enclave() {
     assert!(message.contains("may not call the service"), "{message}");
     drop(client(&files, owner()).connect_at(&enclave.address, NOW).unwrap());
     assert_eq!(enclave.finish().0.status, 4);
+}
+
+/// Who asks for no policy gets whatever enclave it is, but not one that only simulates being one.
+#[test]
+fn any_enclave_is_still_one_with_genuine_evidence() {
+    let files = Files::new();
+    files.change_policy(&"04".repeat(48), &"05".repeat(48));
+    let enclave = Enclave::start("unix", offered(), Proof::Genuine, |guest| echo(guest, 1));
+    let refused = client(&files, owner()).connect_at(&enclave.address, NOW).unwrap_err();
+    assert_eq!(reason(refused).0, "snp.measurements");
+    let any = Attachment { appraisal: Appraisal::InsecureAnyEnclave, ..client(&files, owner()) };
+    let refused = any.connect_at(&enclave.address, NOW).unwrap_err();
+    assert!(reason(refused).1.contains("is not AMD's"), "a simulated root");
+    let simulated = Attachment { insecure_accept_simulated: true, ..any.clone() };
+    drop(simulated.connect_at(&enclave.address, NOW).unwrap());
+    assert_eq!(enclave.finish().0.status, 4);
+
+    let enclave = Enclave::start("unix", offered(), Proof::None, |guest| echo(guest, 1));
+    let refused = simulated.connect_at(&enclave.address, NOW).unwrap_err();
+    assert_eq!(reason(refused).0, "session.evidence");
+    enclave.abandon();
 }
 
 #[test]
