@@ -29,6 +29,7 @@ const DEBIAN: &[&str] = &[
     "coreutils",
     "dash",
     "diffutils",
+    "fasttext",
     "file",
     "findutils",
     "gawk",

@@ -9,6 +9,7 @@ mod evidence;
 mod fuzzer;
 mod kvm;
 mod launched;
+mod model;
 mod mutants;
 mod native;
 mod optee;

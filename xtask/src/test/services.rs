@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::tally::Tally;
+use super::{model, tally::Tally};
 use crate::{
     attested::{Desk, LIMIT, policy},
     build::Built,
@@ -27,7 +27,7 @@ use crate::{
 /// What the launcher runs on, and programs in an SNP guest too.
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The privilege level of sessions' evidence.
-const LEVEL: u8 = 3;
+pub(super) const LEVEL: u8 = 3;
 /// The same of programs' own reports.
 const PROGRAM_LEVEL: u8 = 0;
 /// Bytes that evidence is bound to.
@@ -58,6 +58,9 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
     });
     tally.check("attested-redis: a TLS key goes to the measured server", || {
         attested_redis(built, &root)
+    });
+    tally.check("model: a private model goes to the measured program in an SNP guest", || {
+        model::in_guest(workspace, built, &root)
     });
 }
 
@@ -395,7 +398,7 @@ fn make_certificate(desk: &Desk<'_>, root: &Path) -> Result<()> {
 }
 
 /// Makes a key; its public half.
-fn key(desk: &Desk<'_>, name: &str) -> Result<String> {
+pub(super) fn key(desk: &Desk<'_>, name: &str) -> Result<String> {
     let mut keygen = desk.strongroom(&["keygen", "--output"]);
     let public = process::run_quietly(keygen.arg(desk.path(name)))?;
     Ok(String::from_utf8(public)?.trim().to_owned())

@@ -28,6 +28,7 @@ const PACKAGES: &[&str] = &[
     "bash",
     "coreutils",
     "dash",
+    "fasttext",
     "gzip",
     "libpython3.13",
     "lua5.4",

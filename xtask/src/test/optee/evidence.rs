@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-//! Evidence of a trusted application under real OP-TEE: enrolled, measured from the package alone, and
-//! held against a policy before a secret is sent; then one thing after the other is wrong.
+//! Evidence of a trusted application under real OP-TEE: `examples/model` is enrolled, measured from the
+//! package alone, and held against a policy before it gets its model; then one thing after the other is
+//! wrong.
 
 use std::{
     fs,
@@ -10,16 +11,23 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use strongroom_optee_qemu::{Command as Inside, Image, Input, Machine, Options};
 
 use super::Tally;
 use crate::{
-    optee::{Built, Made, programs_root},
+    optee::{Built, Made, agent, programs_root},
     process::{self, Finished},
+    test::model::{Model, QUESTIONS},
     workspace::Workspace,
 };
 
-const SECRET: &str = "only-for-the-application-that-was-measured";
-const SCRIPT: &str = "read secret < /run/secrets/greeting; echo got $secret";
+/// The program and its libraries, as far as the normal world has none.
+const PROGRAM: [&str; 4] = [
+    "usr/bin/fasttext",
+    "usr/lib/aarch64-linux-gnu/libfasttext.so.0",
+    "usr/lib/aarch64-linux-gnu/libgcc_s.so.1",
+    "usr/lib/aarch64-linux-gnu/libstdc++.so.6",
+];
 /// Signing keys of devices are made at the first use, under emulation.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -31,7 +39,9 @@ pub(super) fn run_all(workspace: &Workspace, made: &Made, tally: &Tally) {
         Ok(())
     });
     let Some(owner) = owner else { return };
-    tally.check("optee/a secret goes to the measured application", || owner.is_trusted());
+    tally.check("optee/model: a private model goes to the measured application", || {
+        owner.is_trusted(&programs_root(workspace)?)
+    });
     tally.check("optee/and to no other", || owner.trusts_nothing_else());
     tally.check("optee/an application answers a challenge", || owner.is_answered());
 }
@@ -40,18 +50,28 @@ pub(super) fn run_all(workspace: &Workspace, made: &Made, tally: &Tally) {
 struct Owner {
     launcher: PathBuf,
     machine: PathBuf,
+    agent: PathBuf,
     folder: tempfile::TempDir,
+    model: Model,
 }
 
 impl Owner {
     fn new(workspace: &Workspace, made: &Made) -> Result<Self> {
         let built = Built::make(workspace, made)?;
-        let folder = tempfile::tempdir()?;
-        let owner = Self { launcher: built.launcher, machine: built.machine, folder };
+        let (folder, model) = (tempfile::tempdir()?, Model::make(workspace)?);
+        let owner = Self {
+            launcher: built.launcher,
+            machine: built.machine,
+            agent: agent(workspace)?,
+            folder,
+            model,
+        };
         let mut keygen = owner.strongroom(&["keygen", "-o"]);
         let key = process::run_quietly(keygen.arg(owner.path("owner.key")))?;
-        owner.write("app", SCRIPT, &programs_root(workspace)?, &String::from_utf8_lossy(&key))?;
-        owner.write("other", "echo got nothing", &programs_root(workspace)?, "")?;
+        let manifest =
+            Model::manifest(&programs_root(workspace)?, String::from_utf8_lossy(&key).trim());
+        fs::write(owner.path("app.toml"), &manifest)?;
+        fs::write(owner.path("other.toml"), manifest.replace("predict-prob", "predict"))?;
         owner.enrol()?;
         owner.measure(&built.library_os)?;
         Ok(owner)
@@ -65,25 +85,6 @@ impl Owner {
         let mut command = Command::new(&self.launcher);
         command.args(arguments).env("STRONGROOM_OPTEE_MACHINE", &self.machine);
         command
-    }
-
-    /// A manifest; without a key, that of the first one.
-    fn write(&self, name: &str, script: &str, root: &Path, key: &str) -> Result<()> {
-        let owner = match key.trim() {
-            "" => {
-                let first = fs::read_to_string(self.path("app.toml"))?;
-                let line = first.lines().find(|line| line.starts_with("owners"));
-                line.context("a key")?.to_owned()
-            }
-            key => format!("owners = ['{key}']"),
-        };
-        let manifest = format!(
-            "[workload]\nprogram = '/usr/bin/bash'\narguments = ['-c', '{script}']\n\
-             [image]\nroot = '{}'\nowner = 'root'\n[resources]\nmemory = '16M'\n\
-             [session]\n{owner}\nsecrets = ['greeting']\n",
-            root.display()
-        );
-        Ok(fs::write(self.path(&format!("{name}.toml")), manifest)?)
     }
 
     fn enrol(&self) -> Result<()> {
@@ -125,18 +126,27 @@ impl Owner {
         command.arg(self.path(name)).arg("--attest").arg(self.path(policy));
         command.arg("--enrolment").arg(self.path("device.toml"));
         command.arg("--owner-key").arg(self.path("owner.key"));
-        command.args(["--secret", &format!("greeting={SECRET}")]).args(further);
-        process::capture(&mut command, b"", LIMIT)
+        command.args(["--secret", &self.model.secret()]).args(further);
+        process::capture(&mut command, QUESTIONS, LIMIT)
     }
 
-    /// The package itself, as it was measured.
-    fn is_trusted(&self) -> Result<()> {
+    /// The package itself, as it was measured; its answers are those of the same program in the normal
+    /// world. Other processors round otherwise in the last digit.
+    fn is_trusted(&self, root: &Path) -> Result<()> {
         let ran = self.run("app.room", "policy.toml", &["--insecure-accept-simulated"])?;
-        let error = String::from_utf8_lossy(&ran.stderr);
-        ensure!(ran.status == 0, "status {}: {error}", ran.status);
-        let expected = format!("got {SECRET}\n");
-        ensure!(ran.stdout == expected.as_bytes(), "{}", String::from_utf8_lossy(&ran.stdout));
-        Ok(())
+        let image = Image::in_directory(&self.machine, self.agent.clone());
+        let mut options = Options::new(image, self.path("logs"));
+        options.files = PROGRAM.map(|file| (file.into(), root.join(file))).to_vec();
+        options.files.push(("root/model.bin".into(), self.model.file()));
+        let mut machine = Machine::boot(&options)?;
+        let command = ["fasttext", "predict-prob", "/root/model.bin", "-", "2"];
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let input = Input::Bytes(QUESTIONS);
+        let status = machine.run(&Inside::new(command), input, &mut output, &mut errors)?;
+        machine.power_off()?;
+        let errors = String::from_utf8_lossy(&errors);
+        ensure!(status.code() == 0, "in the normal world: {errors}");
+        Model::has_answered(&ran, &output)
     }
 
     /// Outside of any session.
