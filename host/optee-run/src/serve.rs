@@ -21,7 +21,7 @@ pub fn serve(application: impl Called) -> Result<u64, RunError> {
     Bridge::new(application, input, output).run()
 }
 
-/// An error as [`last_words`] reads it on the other side.
+/// An error as `last_words` reads it on the other side.
 pub fn report(error: &RunError) -> String {
     let hint = error.hint().map(|hint| format!("{HINT}{hint}\n")).unwrap_or_default();
     format!("{error}\n{hint}")

@@ -40,7 +40,7 @@ const OPEN_PORT: [[u8; 8]; 3] =
 /// Receive buffers are given back, and the host told, in groups of this size.
 const RETURN_GROUP: usize = 8;
 
-/// Most bytes of [`send_last_words`].
+/// Most bytes of `send_last_words`.
 pub const LAST_WORDS_MAX: usize = 512;
 /// Looks at the device before last words are given up.
 const LAST_TURNS_MAX: u32 = 10_000_000;

@@ -58,7 +58,7 @@ pub(crate) struct Options {
     /// see whether each is noticed
     #[arg(long)]
     pub(crate) mutants: bool,
-    /// Run only these: a step (fmt, clippy, unit, tidy, programs, cases, launched, evidence, services,
+    /// Run only these: a step (fmt, clippy, doc, unit, tidy, programs, cases, launched, evidence, services,
     /// new, optee, optee-run, which is a part of it, sdk, snpguest, kvm) or a part of the name of a case or
     /// test program
     #[arg(value_name = "FILTER")]
@@ -69,6 +69,7 @@ pub(crate) struct Options {
 const STEPS: &[&str] = &[
     "fmt",
     "clippy",
+    "doc",
     "unit",
     "tidy",
     "programs",
@@ -95,6 +96,23 @@ const NORMAL_WORLD: &[&str] = &[
     "strongroom-tee",
     "strongroom-vault-client",
     "strongroom-xtest",
+];
+
+/// Packages that others build on: their documentation has no warnings.
+const PUBLIC: &[&str] = &[
+    "strongroom-client",
+    "strongroom-connect",
+    "strongroom-evidence",
+    "strongroom-keys",
+    "strongroom-optee-qemu",
+    "strongroom-sdk",
+    "strongroom-service",
+    "strongroom-service-build",
+    "strongroom-session",
+    "strongroom-tee",
+    "strongroom-testing",
+    "strongroom-token",
+    "strongroom-verifier",
 ];
 
 /// Runs the suite; true when everything passed.
@@ -299,6 +317,14 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
         let mut command = on_target(workspace, "check", ARM_TARGET)?;
         for package in tidy::shipped_core_packages(workspace)? {
             command.args(["--package", &package]);
+        }
+        quiet(&mut command)
+    });
+    step("doc", "documentation of public crates", &|| {
+        let mut command = cargo(workspace);
+        command.args(["doc", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings");
+        for package in PUBLIC {
+            command.args(["--package", package]);
         }
         quiet(&mut command)
     });
