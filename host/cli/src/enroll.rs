@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use strongroom_client::attest::random_challenge;
+use strongroom_client::attest::{parse_nonce, random_challenge};
 use strongroom_optee_package::Uuid;
 use strongroom_optee_run::evidence;
 use strongroom_token::{NONCE_LEN, Token, challenge_nonce};
@@ -26,10 +26,14 @@ const DEVICE_TREE: &str = "/proc/device-tree/compatible";
 /// verify and attach as --enrolment. In QEMU the device is recorded as simulated, whatever is said: its
 /// hardware key is the same everywhere.
 ///
+/// Programs in the library OS answer this command. A service answers its clients only: --evidence is what
+/// a client on this device got from it, for the nonce of the client's choice.
+///
 /// Exit status: 0, or 2 when it failed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   strongroom enroll --tee optee --uuid UUID -o device.toml
+  strongroom enroll --tee optee --evidence token --nonce 5eed -o service.toml
   strongroom enroll --tee optee-qemu --storage device --manifest strongroom.toml -o simulated.toml")]
 pub(crate) struct EnrollOptions {
     /// Where the application runs: optee is this device, optee-qemu packs the workload and boots a
@@ -39,6 +43,12 @@ pub(crate) struct EnrollOptions {
     /// The file to write; standard output where none is named
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// A service's evidence, as a client on this device got it a moment ago
+    #[arg(long, value_name = "FILE", requires = "nonce", conflicts_with = "uuid")]
+    evidence: Option<PathBuf>,
+    /// What that evidence is bound to, in hexadecimal, up to 64 bytes; zeros fill it up
+    #[arg(long, value_name = "HEX", requires = "evidence", value_parser = parse_nonce)]
+    nonce: Option<[u8; NONCE_LEN]>,
     #[command(flatten)]
     workload: WorkloadOptions,
     #[command(flatten, next_help_heading = "OP-TEE")]
@@ -51,14 +61,23 @@ pub(crate) fn enroll(options: EnrollOptions) -> ExitCode {
 }
 
 fn try_enroll(options: EnrollOptions) -> anyhow::Result<()> {
-    let EnrollOptions { tee, output, workload, optee } = options;
-    let text = match tee {
-        Tee::SnpSim => return Err(TeeError::NothingToEnrol.into()),
-        Tee::Optee => {
+    let EnrollOptions { tee, output, evidence: file, nonce, workload, optee } = options;
+    let text = match (tee, file.zip(nonce)) {
+        (Tee::SnpSim, _) => return Err(TeeError::NothingToEnrol.into()),
+        (Tee::Optee, Some((file, nonce))) => {
+            let token = fs::read(&file);
+            let token = token.with_context(|| format!("cannot read {}", file.display()))?;
+            let platform = platform(Path::new(DEVICE_TREE));
+            enrolment(platform, &token, &nonce, evidence::attestation_key()?)?.to_toml()
+        }
+        (Tee::Optee, None) => {
             let uuid = optee.name().context("--uuid says which application")?;
             here(uuid)?.to_toml()
         }
-        Tee::OpteeQemu => {
+        (Tee::OpteeQemu, Some(_)) => {
+            bail!("--evidence is for --tee optee: it is about this device")
+        }
+        (Tee::OpteeQemu, None) => {
             let text = String::from_utf8(optee.ask_in_machine(workload, &["enroll"])?)?;
             let enrolment = Enrolment::from_toml(&text)?;
             if enrolment.platform != Platform::Simulated {

@@ -2,18 +2,22 @@
 //! `strongroom sign-ta`: a service's ELF file as an OP-TEE trusted application.
 
 use crate::pack_ta::signed;
+use crate::report;
 use anyhow::Context as _;
 use clap::Args;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strongroom_optee_package::Uuid;
-use strongroom_optee_packer::Packed;
+use strongroom_optee_packer::{Packed, memory_hash};
 
 /// Sign a service that was built as an OP-TEE trusted application.
 ///
 /// The service's ELF file becomes UUID.ta. Its own header has to have the same name: OP-TEE compares
 /// them when it loads it.
+///
+/// Printed is the UUID. Standard error has the memory hash, which a policy for the service's evidence
+/// names.
 #[derive(Args, Debug)]
 pub(crate) struct SignTaOptions {
     /// The file that the linker made
@@ -42,5 +46,6 @@ pub(crate) fn sign_file(options: &SignTaOptions) -> anyhow::Result<ExitCode> {
     let signed = signed(&packed, &options.key)?;
     fs::write(&file, signed).with_context(|| format!("cannot write {}", file.display()))?;
     println!("{uuid}");
+    report::line(&format!("memory hash sha256:{}", report::hex(&memory_hash(&packed.elf)?)));
     Ok(ExitCode::SUCCESS)
 }
