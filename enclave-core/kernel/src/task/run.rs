@@ -48,6 +48,8 @@ pub(crate) async fn run(thread: Arc<Thread>, memory: Arc<Memory>, context: Box<d
 
 /// What calls need that are answered before user mode is left.
 struct Desk<'a> {
+    /// Made once for many calls.
+    quick: Quick<'a>,
     thread: &'a Arc<Thread>,
     memory: &'a Arc<Memory>,
     files: &'a Arc<FileTable>,
@@ -59,12 +61,28 @@ impl Desk<'_> {
     /// Answers the call in the registers if that takes no more than a look.
     #[inline]
     fn answer_at_once(&self, registers: &mut Registers) -> bool {
-        let quick = Quick { thread: self.thread, memory: self.memory, files: self.files };
-        let value = table::answer_at_once(registers.number(), &quick, registers);
+        let value = table::answer_at_once(registers.number(), &self.quick, registers);
         if let Some(value) = value {
             registers.set_result(value);
         }
         value.is_some()
+    }
+
+    /// Serves the call in the registers; says whether user mode goes on at once, or what became of it.
+    ///
+    /// Apart, so that calls that are answered at once do not save the registers that this takes.
+    #[inline(never)]
+    fn serve_and_go_on(
+        &mut self,
+        registers: &mut Registers,
+        served: &mut Option<Result<(), Stop>>,
+    ) -> bool {
+        let result = self.serve(registers);
+        let goes_on = result.is_ok() && self.is_clear();
+        if !goes_on {
+            *served = Some(result);
+        }
+        goes_on
     }
 
     /// Serves the call in the registers. `Err` leaves them as they were.
@@ -116,15 +134,7 @@ impl Loaded {
             let (mut desk, context) = self.desk();
             let mut served = None;
             let (trap, _) = context.enter(&mut |registers| {
-                if desk.answer_at_once(registers) {
-                    return true;
-                }
-                let result = desk.serve(registers);
-                let goes_on = result.is_ok() && desk.is_clear();
-                if !goes_on {
-                    served = Some(result);
-                }
-                goes_on
+                desk.answer_at_once(registers) || desk.serve_and_go_on(registers, &mut served)
             });
             if trap != Trap::SystemCall {
                 return Halt::Trap(trap);
@@ -148,7 +158,8 @@ impl Loaded {
     /// What answers calls while the thread's context is in user mode, and that context.
     fn desk(&mut self) -> (Desk<'_>, &mut dyn Context) {
         let Self { thread, memory, files, context, number, progress } = self;
-        (Desk { thread, memory, files, number, progress }, &mut **context)
+        let quick = Quick { thread, memory, files };
+        (Desk { quick, thread, memory, files, number, progress }, &mut **context)
     }
 
     /// The first attempt with the whole of the thread's state.
