@@ -232,7 +232,8 @@ pub(super) fn map(length: usize) -> Option<usize> {
 
 impl Memory {
     /// Whether a byte can be reached on behalf of the program, and how far from there on at least: to
-    /// the end of its page or range.
+    /// the end of its page or range. Inline: each copy from or to the program begins with it.
+    #[inline(always)]
     pub(super) fn reach(&self, address: usize, write: bool) -> Option<(Window, usize)> {
         let page_end = (address | LAST).wrapping_add(1);
         if let Some(page) = self.arena.page(address) {
