@@ -67,8 +67,9 @@ and the same from run to run within a hundredth.
 
 The limit of 1.3 is held against instructions, which are what the two do; in time a packed program is over
 it. Most of the emulator's time is not the machine's own code but QEMU, which in each session translates
-code anew that has moved in memory and runs once, and throws away what it translated from memory that is
-written again. A packed program has more of both: a kernel, a program, memory for them.
+code anew that has moved in memory and runs once, throws away what it translated from memory that is
+written again, and looks up pages anew after each change of address spaces. A packed program has more of
+all that: a kernel, a program, memory for them.
 ";
 
 /// One session: microseconds until it was open, calls, microseconds until it was closed, and
