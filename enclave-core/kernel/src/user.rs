@@ -2,7 +2,7 @@
 //! What the guest claims: addresses, buffers and raw arguments, and the only ways to use them.
 
 use crate::memory::Memory;
-use crate::outcome::{Stop, SysResult};
+use crate::outcome::SysResult;
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
@@ -16,6 +16,14 @@ pub(crate) const PATH_MAX: usize = 4096;
 const IOV_MAX: usize = 1024;
 /// Most bytes of one read or write, as on Linux (`MAX_RW_COUNT`).
 const TRANSFER_MAX: usize = 0x7fff_f000;
+
+/// A buffer as long as a program says; `ENOMEM` where there is none.
+pub(crate) fn zeroed<T: Clone + Default>(length: usize) -> Result<Vec<T>, Errno> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    buffer.resize(length, T::default());
+    Ok(buffer)
+}
 
 /// A raw argument with a type.
 pub(crate) trait FromArgument: Sized {
@@ -405,10 +413,7 @@ impl<'a> Source<'a> {
 
     /// At most `max` bytes in a buffer of their own.
     pub(crate) fn take_vec(&mut self, max: usize) -> SysResult<Vec<u8>> {
-        let length = self.left().min(max);
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(length).map_err(|_| Stop::Errno(Errno::ENOMEM))?;
-        buffer.resize(length, 0);
+        let mut buffer = zeroed(self.left().min(max))?;
         let count = self.take(&mut buffer)?;
         buffer.truncate(count);
         Ok(buffer)

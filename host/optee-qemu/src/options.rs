@@ -38,6 +38,9 @@ pub struct Options {
     pub processors: u8,
     /// Memory in MiB, from 0x40000000 on; at least 768.
     pub memory_mib: u32,
+    /// The machine's clock counts instructions, a nanosecond each, and leaps where all wait: the same
+    /// work takes the same time, whatever else the computer does.
+    pub counts_instructions: bool,
     /// How long the machine may take until it takes commands.
     pub boot_limit: Duration,
     /// How long the machine may live after that.
@@ -56,6 +59,7 @@ impl Options {
             qemu: PathBuf::from("qemu-system-aarch64"),
             processors: 2,
             memory_mib: 1024,
+            counts_instructions: false,
             boot_limit: BOOT_LIMIT,
             limit: LIMIT,
         }

@@ -172,7 +172,11 @@ fn command(options: &Options, front: &Path) -> Result<Command, Error> {
     let mut command = killed_with_us(&options.qemu);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     command.args(["-machine", "virt,secure=on,gic-version=3", "-cpu", "cortex-a57"]);
-    command.args(["-accel", "tcg,thread=multi"]);
+    if options.counts_instructions {
+        command.args(["-accel", "tcg", "-icount", "shift=0,sleep=off"]);
+    } else {
+        command.args(["-accel", "tcg,thread=multi"]);
+    }
     command.arg("-smp").arg(options.processors.to_string());
     command.arg("-m").arg(format!("{}M", options.memory_mib));
     command.arg("-bios").arg(&image.flash);

@@ -23,5 +23,7 @@ fn main() -> Result<(), Error> {
         .ta_data_size(HEAP)
         .ta_stack_size(STACK)
         .trace_level(TRACE_LEVEL);
+    // Who allocates comes by `machine::heap` first.
+    println!("cargo::rustc-link-arg-bins=-Wl,--wrap=memalign");
     optee_utee_build::build(configuration)
 }

@@ -8,6 +8,7 @@ mod beside;
 mod built;
 mod cases;
 mod cost;
+mod device;
 mod document;
 mod emulator;
 mod packed;
@@ -105,6 +106,8 @@ struct Bench {
     packer: Packer,
     image: PathBuf,
     cases: Vec<(Case, Packed)>,
+    /// Cases that are packed in the machine.
+    on_device: Vec<Case>,
 }
 
 fn run_on(
@@ -115,15 +118,22 @@ fn run_on(
 ) -> Result<Vec<Ran>> {
     let mut ran = Vec::new();
     let bench = prepare(workspace, made, options, &mut ran)?;
-    if bench.cases.is_empty() {
+    if bench.cases.is_empty() && bench.on_device.is_empty() {
         return Ok(ran);
     }
     install(&mut machine, &bench.packer, bench.cases.iter().map(|(_, packed)| packed));
+    for case in &bench.on_device {
+        device::install(&mut machine, &bench.packer, made, case);
+    }
     let mut booted = boot(&machine).map_err(explained)?;
     for (case, packed) in bench.cases.iter().filter(|(case, _)| !case.helper) {
         let started = Instant::now();
         let problem = bench.run(&mut booted, case, packed, options.verbose)?;
         ran.push(Ran { name: case.name.clone(), problem, took: started.elapsed() });
+        ran.last().into_iter().for_each(Ran::show);
+    }
+    for case in &bench.on_device {
+        ran.push(device::run(&mut booted, case)?);
         ran.last().into_iter().for_each(Ran::show);
     }
     booted.power_off().map_err(explained)?;
@@ -140,10 +150,14 @@ fn prepare(
     let cases = cases::read(workspace, made.configuration, &options.filters, options.full)?;
     let packer = Packer::make(workspace, made)?;
     let step = Step::start("pack programs");
-    let mut all = Vec::new();
+    let (mut all, mut on_device) = (Vec::new(), Vec::new());
     for case in cases {
         step.note(&case.name);
         let started = Instant::now();
+        if case.on_device {
+            on_device.push(case);
+            continue;
+        }
         let Some(words) = &case.refused else {
             let packed = packer.pack(&case)?;
             all.push((case, packed));
@@ -155,7 +169,7 @@ fn prepare(
     }
     step.finish("packed");
     let image = all.first().map(|(_, packed)| packed.image.clone()).unwrap_or_default();
-    Ok(Bench { packer, image, cases: all })
+    Ok(Bench { packer, image, cases: all, on_device })
 }
 
 /// Puts applications with their one image into a machine, and the command line that runs them.

@@ -331,7 +331,8 @@ fn getdents64(call: &mut Call<'_>, descriptor: i32, buffer: usize, size: usize) 
     if place.inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR.into());
     }
-    let mut listing = Listing { bytes: Vec::new(), room: size.min(1 << 20), end: open.offset() };
+    let room = size.min(1 << 20);
+    let mut listing = Listing { bytes: Vec::new(), room, is_short: false, end: open.offset() };
     if listing.end == 0 {
         listing.add(place.inode.id().number, Kind::Directory, b".", 1);
     }
@@ -345,6 +346,9 @@ fn getdents64(call: &mut Call<'_>, descriptor: i32, buffer: usize, size: usize) 
             listing.add(entry.number, entry.kind, entry.name, entry.next + SPECIAL)
         })?;
     }
+    if listing.bytes.is_empty() && listing.is_short {
+        return Err(Errno::ENOMEM.into());
+    }
     if listing.bytes.is_empty() && listing.room < HEAD + 5 {
         return Err(Errno::EINVAL.into());
     }
@@ -357,6 +361,8 @@ fn getdents64(call: &mut Call<'_>, descriptor: i32, buffer: usize, size: usize) 
 struct Listing {
     bytes: Vec<u8>,
     room: usize,
+    /// An entry would have fitted, and the kernel had no memory for it.
+    is_short: bool,
     /// Cursor behind the last entry that fitted.
     end: u64,
 }
@@ -366,6 +372,10 @@ impl Listing {
     fn add(&mut self, number: u64, kind: Kind, name: &[u8], next: u64) -> bool {
         let length = (19 + name.len() + 1).next_multiple_of(8);
         if self.bytes.len() + length > self.room {
+            return false;
+        }
+        self.is_short = self.bytes.try_reserve(length).is_err();
+        if self.is_short {
             return false;
         }
         let start = self.bytes.len();

@@ -11,7 +11,7 @@ use crate::sync::Waiter;
 use crate::table::{Row, row};
 use crate::task::{Call, Limits};
 use crate::time::{ns_of_timespec, timeval};
-use crate::user::UserPtr;
+use crate::user::{UserPtr, zeroed};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -63,7 +63,7 @@ fn poll_for(
     if u64::from(count) > call.thread.process.limits.lock().soft(Limits::NOFILE) {
         return Err(Errno::EINVAL.into());
     }
-    let mut entries = vec![PollFd::default(); count as usize];
+    let mut entries: Vec<PollFd> = zeroed(count as usize)?;
     call.memory.space().copy_in(fds.address(), entries.as_mut_slice().as_mut_bytes())?;
     let mut entries = Entries(entries);
     let ready = wait(call, timeout_ns, &mut entries)?;
@@ -170,7 +170,7 @@ fn select_for(
     let words = count.div_ceil(64);
     let mut sets = Sets { count, wanted: Default::default(), ready: Default::default() };
     for (set, place) in sets.wanted.iter_mut().zip(places) {
-        set.resize(words, 0);
+        *set = zeroed(words)?;
         if !place.is_null() {
             call.memory.space().copy_in(place.address(), set.as_mut_slice().as_mut_bytes())?;
         }

@@ -7,7 +7,7 @@ use crate::memory::Memory;
 use crate::outcome::{Stop, SysResult};
 use crate::table::{Row, row};
 use crate::task::Call;
-use crate::user::{Sink, Source, UserPtr};
+use crate::user::{Sink, Source, UserPtr, zeroed};
 use alloc::sync::Arc;
 use strongroom_abi::Errno;
 
@@ -90,7 +90,7 @@ fn overlap(input: &Side, output: &Side, count: usize) -> bool {
 
 /// Moves up to `count` bytes; what was moved before the call has to wait is kept in its progress.
 fn transfer(call: &mut Call<'_>, input: &Side, output: &Side, count: usize) -> SysResult {
-    let mut buffer = alloc::vec![0; STEP.min(count)];
+    let mut buffer: alloc::vec::Vec<u8> = zeroed(STEP.min(count))?;
     loop {
         let done = call.progress.items;
         let wanted = buffer.len().min(count - done);

@@ -10,6 +10,7 @@ use crate::fs::{Follow, Pages, path_of, walk};
 use crate::memory::{Backing, MapRequest, Memory, Placement, Protection, page_down, page_up};
 use crate::outcome::{Stop, SysResult};
 use crate::task::{Call, UNLIMITED};
+use crate::user::zeroed;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -147,7 +148,7 @@ fn parse(call: &mut Call<'_>, program: &Program<'_>) -> SysResult<Parsed> {
     if !known || count == 0 || count > PROGRAM_HEADERS_MAX {
         return Err(Errno::ENOEXEC.into());
     }
-    let mut table = alloc::vec![0; count * PROGRAM_HEADER_SIZE];
+    let mut table: Vec<u8> = zeroed(count * PROGRAM_HEADER_SIZE)?;
     if program.read(call, header.e_phoff, &mut table)? < table.len() {
         return Err(Errno::ENOEXEC.into());
     }

@@ -6,6 +6,7 @@ use crate::kernel::Kernel;
 use crate::net::address::Name;
 use crate::outcome::SysResult;
 use crate::task::{Call, Limits};
+use crate::user::zeroed;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -122,9 +123,7 @@ pub(crate) fn read_control(call: &Call<'_>, at: usize, length: usize) -> SysResu
     if length > CONTROL_MAX {
         return Err(Errno::ENOBUFS.into());
     }
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
-    bytes.resize(length, 0);
+    let mut bytes: Vec<u8> = zeroed(length)?;
     call.memory.space().copy_in(at, &mut bytes)?;
     let mut files = Vec::new();
     for message in Messages(&bytes) {

@@ -124,12 +124,17 @@ impl Futexes {
         }
     }
 
-    /// Wakes up to `count` threads whose bits meet `bits`; returns how many.
+    /// Wakes up to `count` threads whose bits meet `bits`; returns how many. Most often nobody waits.
+    #[inline]
     pub(crate) fn wake(&self, key: FutexKey, count: usize, bits: u32) -> usize {
-        let Some(bucket) = self.buckets.get(key.bucket()) else { return 0 };
-        if bucket.is_empty() {
-            return 0;
+        match self.buckets.get(key.bucket()) {
+            Some(bucket) if !bucket.is_empty() => self.wake_in(bucket, key, count, bits),
+            Some(_) | None => 0,
         }
+    }
+
+    #[inline(never)]
+    fn wake_in(&self, bucket: &Bucket, key: FutexKey, count: usize, bits: u32) -> usize {
         let mut waiting = bucket.waiting.lock();
         let mut woken = 0;
         let mut position = 0;

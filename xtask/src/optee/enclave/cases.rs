@@ -49,6 +49,9 @@ pub(super) struct Case {
     pub(super) script: Option<String>,
     #[serde(default)]
     pub(super) input: String,
+    /// It is packed in the machine's normal world.
+    #[serde(default)]
+    pub(super) on_device: bool,
     /// What is changed of the packed files.
     #[serde(default)]
     pub(super) spoil: Option<Spoil>,

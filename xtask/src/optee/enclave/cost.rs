@@ -60,7 +60,9 @@ machine, the middle of five runs. `write` is 4 KiB to `/dev/null`, `pipe` 64 byt
 nobody waits for `futex_wake`. All are answered at once, by a look, without the whole dispatch. Equal
 work is the program's own arrays and pointers where the kernel has locks, reference counts, and memory
 that it does not trust.
-QEMU emulates, so these are ratios within one run, and they differ by a tenth or two from run to run.
+QEMU emulates, so these are ratios within one run. A quarter of a call's time (`perf`) is QEMU's way from one
+page of code to another, which a call takes ten times and more: by a table in which two places push each other
+out where they come to lie badly in memory. So a figure may be twice that of another build or run.
 
 | system call | ratio |
 |:--|--:|

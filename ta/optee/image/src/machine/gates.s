@@ -9,7 +9,10 @@
 // Vector registers stay as the program has them: the library OS has no code that uses them, which
 // `xtask` checks. They are moved when another thread goes on, or when somebody asks for them.
 
-    .text
+    // Beside `strongroom_answer`, in one page with it: each page less that a call goes through is one less
+    // to be found in a cache.
+    .section .text.strongroom_answer, "ax", %progbits
+    .balign 1024
     .arch_extension fp                      // the library OS's own target has neither
     .arch_extension simd
 
@@ -76,6 +79,13 @@
     ldr x1, [x29, #808]
     mov sp, x1
     .endm
+
+    // Goes on at x17. Before the gates: to the packer a name at address 0 is none.
+    .global strongroom_anywhere
+    .hidden strongroom_anywhere
+strongroom_anywhere:
+    ldp x29, x30, [sp], #16
+    br x17
 
     // Where the stub of an instruction branches to: says which kind it was to who has entered.
     .macro gate name, number
@@ -180,13 +190,6 @@ strongroom_load_vectors:
     msr fpcr, x2
     vectors ldp
     ret
-
-    // Goes on at x17.
-    .global strongroom_anywhere
-    .hidden strongroom_anywhere
-strongroom_anywhere:
-    ldp x29, x30, [sp], #16
-    br x17
 
     // rt_sigreturn(2), for handlers without a return address of their own.
     .global strongroom_signal_return

@@ -31,6 +31,12 @@ const LAST: usize = PAGE_SIZE - 1;
 /// A page of an object's writable segment, which is no frame of the arena.
 pub(super) const PLACED_FRAME: Frame = Frame(u32::MAX);
 
+/// Memory of the kernel's own that is copied to or from.
+enum Own<'a> {
+    To(&'a mut [u8]),
+    From(&'a [u8]),
+}
+
 /// A range of memory that is reached by offsets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
@@ -52,38 +58,37 @@ impl Window {
     }
 
     fn read(self, address: usize, to: &mut [u8]) {
-        // A word is what most calls read: a load, where the length is known.
-        match <&mut [u8; WORD]>::try_from(&mut *to) {
-            Ok(word) => self.read_bytes(address, word),
-            Err(_) => self.read_bytes(address, to),
-        }
+        self.copy(address, to.len(), Own::To(to));
     }
 
     fn write(self, address: usize, from: &[u8]) {
-        match <&[u8; WORD]>::try_from(from) {
-            Ok(word) => self.write_bytes(address, word),
-            Err(_) => self.write_bytes(address, from),
+        self.copy(address, from.len(), Own::From(from));
+    }
+
+    /// Copies bytes, if they are inside. An aligned word, which is what most calls copy, goes at once:
+    /// the compiler's target copies it byte by byte where it does not know of the alignment.
+    #[inline(always)]
+    fn copy(self, address: usize, length: usize, own: Own<'_>) {
+        let Some(place) = self.pointer(address, length) else { return };
+        let (from, to) = match own {
+            Own::To(own) => (place.cast_const(), own.as_mut_ptr()),
+            Own::From(own) => (own.as_ptr(), place),
+        };
+        let (from_word, to_word) = (from.cast::<u64>(), to.cast::<u64>());
+        if length == WORD && from_word.is_aligned() && to_word.is_aligned() {
+            // SAFETY: (1) the window is mapped for ever and writable, and the bytes are inside of it;
+            // (2) the other side is the kernel's own memory, as long, which no window overlaps; (3)
+            // any eight bytes are a number, and both are aligned for one.
+            unsafe { ptr::copy_nonoverlapping(from_word, to_word, 1) };
+        } else {
+            // SAFETY: (1) and (2) as above.
+            unsafe { ptr::copy_nonoverlapping(from, to, length) };
         }
-    }
-
-    #[inline(always)]
-    fn read_bytes(self, address: usize, to: &mut [u8]) {
-        let Some(from) = self.pointer(address, to.len()) else { return };
-        // SAFETY: the window is mapped for ever, and the bytes are inside of it. `to` is the
-        // kernel's own memory, which no window overlaps.
-        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
-    }
-
-    #[inline(always)]
-    fn write_bytes(self, address: usize, from: &[u8]) {
-        let Some(to) = self.pointer(address, from.len()) else { return };
-        // SAFETY: as in `read_bytes`; windows are writable.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     }
 
     fn clear(self, address: usize, length: usize) {
         let Some(to) = self.pointer(address, length) else { return };
-        // SAFETY: as in `write_bytes`.
+        // SAFETY: as in `copy`.
         unsafe { ptr::write_bytes(to, 0, length) };
     }
 }
@@ -227,7 +232,8 @@ pub(super) fn map(length: usize) -> Option<usize> {
 
 impl Memory {
     /// Whether a byte can be reached on behalf of the program, and how far from there on at least: to
-    /// the end of its page or range.
+    /// the end of its page or range. Inline: each copy from or to the program begins with it.
+    #[inline(always)]
     pub(super) fn reach(&self, address: usize, write: bool) -> Option<(Window, usize)> {
         let page_end = (address | LAST).wrapping_add(1);
         if let Some(page) = self.arena.page(address) {

@@ -18,6 +18,7 @@ const ALL: Access = Access { read: true, write: true, execute: true, shared: fal
 const CONSTANT: Access = Access { read: true, write: false, execute: true, shared: false };
 
 /// The window around a range, where it is in one piece: most are.
+#[inline(always)]
 fn whole(memory: &Memory, start: usize, length: usize, write: bool) -> Option<Window> {
     let (window, end) = memory.reach(start, write)?;
     (length > 0 && end.checked_sub(start)? >= length).then_some(window)
