@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! Services as trusted applications of their own, called by programs of the normal world.
 
+mod outside;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -64,9 +66,10 @@ const IN_C_SOURCE: &str = "xtest/sdk/wallet.c";
 /// all of it holds.
 pub(crate) fn examples(workspace: &Workspace, made: &Made) -> Result<String> {
     let mut machine = Parts::default().options(workspace, made, LIMIT)?;
-    for (signed, example) in sign(workspace, made)?.into_iter().zip(EXAMPLES) {
+    let signed = sign(workspace, made)?;
+    for (signed, example) in signed.iter().zip(EXAMPLES) {
         let place = Path::new(APPLICATIONS).join(format!("{}.ta", example.uuid));
-        machine.files.push((place, signed));
+        machine.files.push((place, signed.clone()));
     }
     for (package, program) in CLIENTS {
         let built = programs::build(workspace, package, program, &programs::client_flags(made))?;
@@ -79,7 +82,8 @@ pub(crate) fn examples(workspace: &Workspace, made: &Made) -> Result<String> {
         said.push_str(&run(&mut booted, program)?);
     }
     booted.power_off().map_err(explained)?;
-    Ok(said)
+    let signer = signed.first().context("the signer is the first")?;
+    Ok(said + &outside::signer(workspace, made, signer)?)
 }
 
 fn run(machine: &mut Machine, program: &str) -> Result<String> {
