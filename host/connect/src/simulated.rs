@@ -270,14 +270,27 @@ mod tests {
         interface::{Answer, write},
     };
 
-    /// Gives back what it is asked, but has panicked for one command.
+    /// Gives back what it is asked, but has errors for some commands.
     struct Echo;
     const PANICS: u32 = 13;
+    const FAILURES: [TransportError; 6] = [
+        TransportError::Tee { code: 0xffff_000c, origin: 3 },
+        TransportError::Dead,
+        TransportError::Absent,
+        TransportError::Cancelled,
+        TransportError::TimedOut,
+        TransportError::Protocol,
+    ];
+    const FAILS: u32 = 1000;
 
     impl Transport for Echo {
         fn call(&mut self, call: Outgoing<'_>) -> Result<usize, TransportError> {
             if call.command == PANICS {
                 return Err(TransportError::Dead);
+            }
+            let at = call.command.checked_sub(FAILS).and_then(|at| usize::try_from(at).ok());
+            if let Some(failure) = at.and_then(|at| FAILURES.get(at)) {
+                return Err(*failure);
             }
             let answer = call.answer.get_mut(..call.request.len());
             answer.ok_or(TransportError::Protocol)?.copy_from_slice(call.request);
@@ -341,7 +354,9 @@ mod tests {
                 });
             }
         });
-        assert_eq!(call(&mut one, PANICS, b""), Err(TransportError::Dead));
+        for (command, failure) in (FAILS..).zip(FAILURES) {
+            assert_eq!(call(&mut one, command, b""), Err(failure));
+        }
         assert_eq!(call(&mut one, 0, &[7; 65]), Err(TransportError::Protocol));
         let (_refused, answer) = open(&machine, b"");
         assert_eq!(answer, [2, 2]);

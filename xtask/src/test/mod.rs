@@ -89,6 +89,7 @@ const NORMAL_WORLD: &[&str] = &[
     "strongroom-connect",
     "strongroom-optee-qemu",
     "strongroom-optee-run",
+    "strongroom-probe-client",
     "strongroom-sdk-xtest",
     "strongroom-signer-client",
     "strongroom-tee",
@@ -133,7 +134,7 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     }
     if options.wants_step("sdk") {
         tally.check("sdk/examples-as-trusted-applications", || {
-            let printed = service::examples(workspace, &Made::best(workspace)?)?;
+            let printed = service::examples(workspace, &Made::best(workspace)?, options.full)?;
             print!("{printed}");
             Ok(())
         });
@@ -285,6 +286,7 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
         command.args(["--release", "--package", "strongroom-optee"]);
         for package in [
             "strongroom-service-optee",
+            "strongroom-probe",
             "strongroom-signer",
             "strongroom-vault",
             "strongroom-wallet",

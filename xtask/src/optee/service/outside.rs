@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{EXAMPLES, LIMIT};
+use super::{LIMIT, PROBING, STREAMED, Signed};
 use crate::{
     optee::{Built, Made},
     process::{self, Running},
@@ -19,50 +19,75 @@ use crate::{
     workspace::Workspace,
 };
 
-/// As [`super::CLIENTS`] has it, for this computer's kind of machine.
-const CLIENT: &str = "strongroom-signer-client";
-/// What it says when all of it holds.
-const SAID: usize = 5;
+const SIGNER: &str = "strongroom-signer-client";
+/// Lines of each client, when all of it holds.
+const SIGNER_SAYS: usize = 5;
+const PROBE_SAYS: usize = 7;
 /// How long a machine may outlive its client.
 const LINGER: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The client of the signer calls what was signed; what it says.
-pub(super) fn signer(workspace: &Workspace, made: &Made, signed: &Path) -> Result<String> {
-    let mut build = cargo(workspace);
-    process::run_quietly(build.args(["build", "--profile", "tool", "--package", CLIENT]))?;
-    let machine = Built::make(workspace, made)?.machine;
-    // Temporary files of what is started lie there, and should not be left there.
-    let temporary = tempfile::tempdir()?;
-    let storage = tempfile::tempdir()?;
-    let [example, other, ..] = EXAMPLES else { anyhow::bail!("there are no examples") };
-    let client = |uuid: &str| {
-        let mut client = Command::new(workspace.target.join("tool").join(CLIENT));
-        let (ta, storage) = (signed.display(), storage.path().display());
-        client.arg(format!("optee-qemu:{uuid}?ta={ta}&storage={storage}"));
-        client.env("STRONGROOM_OPTEE_MACHINE", &machine).env("TMPDIR", temporary.path());
-        client
+/// Calls the signer, and interrupts a client of it; with a probe, calls that too. What clients say.
+pub(super) fn call(
+    workspace: &Workspace,
+    made: &Made,
+    signer: &Signed,
+    probe: Option<&Signed>,
+) -> Result<String> {
+    let desk = Desk {
+        programs: workspace.target.join("tool"),
+        machine: Built::make(workspace, made)?.machine,
+        temporary: tempfile::tempdir()?,
+        storage: tempfile::tempdir()?,
     };
-    let called = process::capture(&mut client(example.uuid), b"", LIMIT)?;
-    let said = String::from_utf8_lossy(&called.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&called.stderr);
-    let oks = said.lines().filter(|line| line.starts_with("ok ")).count();
-    ensure!(called.status == 0 && oks == SAID, "status {}: {said}{errors}", called.status);
-    ensure!(fs::read_dir(storage.path())?.next().is_some(), "nothing is kept");
-    left_behind(temporary.path())?;
-    interrupted(&mut client(example.uuid), temporary.path())?;
-    let absent = process::capture(&mut client(other.uuid), b"", LIMIT)?;
-    let errors = String::from_utf8_lossy(&absent.stderr);
-    ensure!(absent.status == 1 && errors.contains("the TEE answers 0xffff000f"), "{errors}");
-    Ok(format!("from this computer, {:.1} s:\n{said}", called.took.as_secs_f64()))
+    build(workspace, SIGNER)?;
+    let mut said = desk.says(&mut desk.client(SIGNER, signer), SIGNER_SAYS)?;
+    ensure!(fs::read_dir(desk.storage.path())?.next().is_some(), "nothing is kept");
+    interrupted(&mut desk.client(SIGNER, signer), desk.temporary.path())?;
+    if let Some(probe) = probe {
+        build(workspace, PROBING)?;
+        said += &desk.says(desk.client(PROBING, probe).arg(STREAMED), PROBE_SAYS)?;
+    }
+    Ok(said)
 }
 
-/// Nothing of a machine is left.
-fn left_behind(temporary: &Path) -> Result<()> {
-    let left: Vec<_> = fs::read_dir(temporary)?.flatten().collect();
-    ensure!(left.is_empty(), "left behind: {left:?}");
-    ensure!(!runs(temporary)?, "the machine still runs");
-    Ok(())
+fn build(workspace: &Workspace, client: &str) -> Result<()> {
+    let mut build = cargo(workspace);
+    build.args(["build", "--profile", "tool", "--package", client]);
+    process::run_quietly(&mut build).map(|_| ())
+}
+
+/// What clients find here.
+struct Desk {
+    programs: PathBuf,
+    machine: PathBuf,
+    /// Temporary files of what is started lie there, and should not be left there.
+    temporary: tempfile::TempDir,
+    storage: tempfile::TempDir,
+}
+
+impl Desk {
+    fn client(&self, name: &str, service: &Signed) -> Command {
+        let mut client = Command::new(self.programs.join(name));
+        let (ta, storage) = (service.file.display(), self.storage.path().display());
+        client.arg(format!("optee-qemu:{}?ta={ta}&storage={storage}", service.uuid));
+        client.env("STRONGROOM_OPTEE_MACHINE", &self.machine);
+        client.env("TMPDIR", self.temporary.path());
+        client
+    }
+
+    /// A client that says `ok` so often, and leaves nothing behind.
+    fn says(&self, client: &mut Command, oks: usize) -> Result<String> {
+        let called = process::capture(client, b"", LIMIT)?;
+        let said = String::from_utf8_lossy(&called.stdout);
+        let errors = String::from_utf8_lossy(&called.stderr);
+        let found = said.lines().filter(|line| line.starts_with("ok ")).count();
+        ensure!(called.status == 0 && found == oks, "status {}: {said}{errors}", called.status);
+        let left: Vec<_> = fs::read_dir(self.temporary.path())?.flatten().collect();
+        ensure!(left.is_empty(), "left behind: {left:?}");
+        ensure!(!runs(self.temporary.path())?, "the machine still runs");
+        Ok(format!("from this computer, {:.1} s:\n{said}", called.took.as_secs_f64()))
+    }
 }
 
 /// Ctrl-C ends the client, which knows nothing of signals, and the machine with it.
@@ -71,7 +96,12 @@ fn interrupted(client: &mut Command, temporary: &Path) -> Result<()> {
     wait_until(LIMIT, || runs(temporary)).context("the machine starts")?;
     let kill = format!("kill -INT {}", client.child.id());
     process::run_quietly(Command::new("sh").args(["-c", &kill]))?;
-    wait_until(LINGER, || Ok(!runs(temporary)?)).context("the machine ends with its client")
+    wait_until(LINGER, || Ok(!runs(temporary)?)).context("the machine ends with its client")?;
+    // The files of a machine that boots are left: see docs/sdk.md.
+    for left in fs::read_dir(temporary)?.flatten() {
+        fs::remove_dir_all(left.path())?;
+    }
+    Ok(())
 }
 
 fn wait_until(limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
