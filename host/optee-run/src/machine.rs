@@ -38,6 +38,7 @@ const CONSOLE_LINES: usize = 8;
 /// | `strongroom-optee-agent` | its first process |
 /// | `strongroom` | the command line, for its normal world |
 /// | `strongroom-optee` | the library OS that is packed for it |
+/// | `devkit` | what applications for its OP-TEE are linked with |
 /// | `default_ta.pem` | the key that its OP-TEE trusts |
 /// | `versions.txt` | names and versions of what it was made of |
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use crate::{build::Built, workspace::Workspace};
 /// Lines of its client. It has one more where allocations are counted.
 const SAID: usize = 6;
 /// MiB of a stream.
-const STREAMED: &str = "64";
+const STREAMED: &str = "16";
 
 /// The client provokes it; `cargo xtask test sdk` does the same in a trusted application.
 pub(super) fn check(workspace: &Workspace, built: &Built) -> Result<()> {
