@@ -236,7 +236,7 @@ impl Drop for Machine {
     }
 }
 
-/// Hands out answers until there are no more. A relay that says anything else has lost its mind.
+/// Hands out answers until there are no more, or something comes that is none.
 fn listen(mut from: UnixStream, sessions: &Sessions) {
     while let Ok(Done { session, answer }) = receive(&mut from) {
         let asked = locked(sessions).as_ref().and_then(|all| all.get(&session).cloned());
