@@ -46,6 +46,8 @@ pub(crate) enum Command {
     SignTa(crate::sign_ta::SignTaOptions),
     #[command(hide = true)]
     ServeTa(ServeOptions),
+    #[command(hide = true)]
+    ServeServices,
 }
 
 /// Run a program in an enclave.

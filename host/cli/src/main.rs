@@ -51,6 +51,9 @@ fn main() -> ExitCode {
         Command::PackTa(options) => pack_ta::pack(*options),
         Command::SignTa(options) => sign_ta::sign_file(&options),
         Command::ServeTa(options) => return tee::serve(&options),
+        Command::ServeServices => {
+            strongroom_connect::relay::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
     };
     result.unwrap_or_else(|error| report::failure(&error))
 }

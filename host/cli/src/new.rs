@@ -5,9 +5,11 @@ use crate::policy::without_licence;
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use std::fs::{self, Permissions};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use uuid::{Builder, Uuid};
 
 /// The sources that this command was built from.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -20,6 +22,7 @@ const SCRIPT: &str = "run";
 /// Write a project that builds, tests, packs and runs.
 ///
 /// `cargo test` tests it on this computer; `./run` builds it, packs it and runs the package in an enclave.
+/// A service runs as a trusted application, too: `./run optee`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   strongroom new greeter
@@ -59,7 +62,9 @@ impl Template {
             ],
             Self::Service => &[
                 ("Cargo.toml", include_str!("../templates/service/cargo.toml")),
+                (".cargo/config.toml", include_str!("../templates/service/cargo-config.toml")),
                 ("service/Cargo.toml", include_str!("../templates/service/service/cargo.toml")),
+                ("service/build.rs", include_str!("../templates/service/service/build.rs")),
                 ("service/src/lib.rs", include_str!("../templates/service/service/src/lib.rs")),
                 ("service/src/main.rs", include_str!("../templates/service/service/src/main.rs")),
                 (
@@ -84,14 +89,17 @@ pub(crate) fn new(options: &NewOptions) -> anyhow::Result<ExitCode> {
         Template::Program => None,
         Template::Service => Some(sources(options)?),
     };
+    let filling = Filling { name: &options.name, uuid: random_uuid()?, sources };
     for (name, contents) in options.template.files() {
-        write(&folder.join(name), &filled(contents, &options.name, sources.as_deref()))?;
+        write(&folder.join(name), &filling.fill(contents))?;
     }
     let script = folder.join(SCRIPT);
     fs::set_permissions(&script, Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", script.display()))?;
     // The versions that the crates of a service were tested with.
-    if let Some(lock) = sources.and_then(|sources| fs::read_to_string(sources.join(LOCK)).ok()) {
+    if let Some(lock) =
+        filling.sources.and_then(|sources| fs::read_to_string(sources.join(LOCK)).ok())
+    {
         write(&folder.join(LOCK), &lock)?;
     }
     println!("{0}/ is made; next: cd {0} && cargo test && ./run", options.name);
@@ -108,12 +116,31 @@ fn sources(options: &NewOptions) -> anyhow::Result<PathBuf> {
     fs::canonicalize(&named).with_context(|| format!("cannot open {}", named.display()))
 }
 
-fn filled(template: &str, name: &str, sources: Option<&Path>) -> String {
-    let sources = sources.map(|sources| sources.display().to_string()).unwrap_or_default();
-    without_licence(template)
-        .replace("{{name}}", name)
-        .replace("{{crate}}", &name.replace('-', "_"))
-        .replace("{{strongroom}}", &sources)
+/// What templates leave open.
+struct Filling<'a> {
+    name: &'a str,
+    /// Of a trusted application.
+    uuid: Uuid,
+    /// Where the crates of a service are.
+    sources: Option<PathBuf>,
+}
+
+impl Filling<'_> {
+    fn fill(&self, template: &str) -> String {
+        let sources = self.sources.as_ref().map(|sources| sources.display().to_string());
+        without_licence(template)
+            .replace("{{name}}", self.name)
+            .replace("{{crate}}", &self.name.replace('-', "_"))
+            .replace("{{uuid}}", &self.uuid.to_string())
+            .replace("{{strongroom}}", &sources.unwrap_or_default())
+    }
+}
+
+fn random_uuid() -> anyhow::Result<Uuid> {
+    let mut bytes = [0; 16];
+    let mut source = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
+    source.read_exact(&mut bytes).context("cannot read /dev/urandom")?;
+    Ok(Builder::from_random_bytes(bytes).into_uuid())
 }
 
 fn write(file: &Path, contents: &str) -> anyhow::Result<()> {
@@ -139,9 +166,12 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
+        let (uuid, sources) = (random_uuid().unwrap(), Some(PathBuf::from("/sources")));
+        assert_ne!(random_uuid().unwrap(), uuid);
+        let filling = Filling { name: "my-name", uuid, sources };
         for template in [Template::Program, Template::Service] {
             for (name, contents) in template.files() {
-                let text = filled(contents, "my-name", Some(Path::new("/sources")));
+                let text = filling.fill(contents);
                 assert!(!text.contains("{{") && !text.contains("SPDX"), "{name}: {text}");
             }
         }

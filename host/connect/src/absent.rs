@@ -16,8 +16,21 @@ impl Optee {
     ///
     /// Always.
     pub const fn open(_: Uuid, _: &Opening) -> Result<Self, ConnectError> {
-        const WHY: &str = "there is no OP-TEE on this kind of machine";
+        const WHY: &str = "there is no OP-TEE on this kind of machine; optee-qemu: simulates one";
         Err(ConnectError::Transport(TransportError::Address(WHY)))
+    }
+
+    /// Says that there is none here.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    pub(crate) const fn greet(
+        _: Uuid,
+        _: &[u8],
+        _: usize,
+    ) -> Result<(Option<Self>, Vec<u8>), TransportError> {
+        Err(TransportError::Absent)
     }
 
     /// Nobody can call this.

@@ -4,6 +4,7 @@
 //! | URL | way |
 //! |:--|:--|
 //! | `optee:UUID` | a trusted application on this device, over `libteec` |
+//! | `optee-qemu:UUID?ta=FILE` | a signed trusted application in QEMU, which this process starts |
 //! | `unix:PATH`, `unix:@NAME` | a UNIX socket: how programs in an enclave reach the service beside them |
 //! | `snp+unix:PATH?policy=FILE` | an SNP guest whose launcher listens there |
 //! | `snp+tcp://HOST:PORT?policy=FILE` | the same, over a network |
@@ -13,18 +14,22 @@
 //! whatever enclave it is. `&key=FILE` is the client's key (`strongroom keygen`), for services that name their
 //! clients; `&insecure-accept-simulated=true` takes simulations too. Nothing of `optee:` is attested:
 //! whoever opens it trusts this device's normal world to lead to its secure world, as with any trusted
-//! application. Nothing of `unix:` is attested either.
+//! application. Nothing of `unix:` is attested either. `optee-qemu:` is for development: [`simulated`]
+//! says what else its URL may hold.
 #![forbid(unsafe_code)]
 
 mod asynchronous;
 mod attested;
 #[cfg_attr(not(target_arch = "aarch64"), path = "absent.rs")]
 mod optee;
+pub mod relay;
+pub mod simulated;
 mod stream;
 
 pub use asynchronous::AsyncSession;
 pub use attested::Attested;
 pub use optee::Optee;
+pub use simulated::{Simulated, Simulation};
 pub use stream::Stream;
 
 use strongroom_service::{
@@ -36,6 +41,8 @@ use strongroom_service::{
 pub enum Way {
     /// `optee:UUID`.
     Optee(strongroom_tee::Uuid),
+    /// `optee-qemu:UUID?…`.
+    Simulated(Simulated),
     /// `unix:PATH`.
     Unix(String),
     /// `snp+…`.
@@ -48,12 +55,13 @@ pub enum Way {
 ///
 /// [`TransportError::Address`].
 pub fn to(url: &str) -> Result<Way, TransportError> {
-    const KNOWN: &str = "write optee:UUID, unix:PATH, snp+unix:PATH or snp+tcp://HOST:PORT";
+    const KNOWN: &str = "write optee:UUID, optee-qemu:UUID?ta=FILE, unix:PATH, snp+unix:PATH or snp+tcp://HOST:PORT";
     if let Some(rest) = url.strip_prefix("snp+") {
         return Attested::parse(rest).map(Way::Attested);
     }
     let (scheme, rest) = url.split_once(':').ok_or(TransportError::Address(KNOWN))?;
     match scheme {
+        "optee-qemu" => Simulated::parse(rest).map(Way::Simulated),
         "unix" if !rest.is_empty() => Ok(Way::Unix(rest.to_owned())),
         "optee" => strongroom_tee::Uuid::parse_str(rest)
             .map(Way::Optee)
@@ -67,6 +75,8 @@ pub fn to(url: &str) -> Result<Way, TransportError> {
 pub enum Session {
     /// With a trusted application.
     Optee(Optee),
+    /// With one in QEMU.
+    Simulation(Simulation),
     /// Over a stream.
     Stream(Stream),
 }
@@ -77,6 +87,7 @@ impl Connect for Way {
     fn connect(self, opening: &Opening) -> Result<Session, ConnectError> {
         match self {
             Self::Optee(application) => Optee::open(application, opening).map(Session::Optee),
+            Self::Simulated(application) => application.connect(opening).map(Session::Simulation),
             Self::Unix(path) => Stream::unix(&path, opening).map(Session::Stream),
             Self::Attested(enclave) => {
                 Stream::attested(enclave.connect()?, opening).map(Session::Stream)
@@ -89,6 +100,7 @@ impl Transport for Session {
     fn call(&mut self, call: Outgoing<'_>) -> Result<usize, TransportError> {
         match self {
             Self::Optee(optee) => optee.call(call),
+            Self::Simulation(simulation) => simulation.call(call),
             Self::Stream(stream) => stream.call(call),
         }
     }
@@ -102,6 +114,7 @@ mod tests {
     fn only_whole_addresses_are_ways() {
         let uuid = "5f0c1a3e-8d4b-4c56-9b1f-2a7e6d0c9f31";
         assert!(matches!(to(&format!("optee:{uuid}")), Ok(Way::Optee(_))));
+        assert!(matches!(to(&format!("optee-qemu:{uuid}?ta=x")), Ok(Way::Simulated(_))));
         assert_eq!(to("unix:@strongroom/service"), Ok(Way::Unix("@strongroom/service".to_owned())));
         assert!(matches!(to("snp+unix:/run/x?policy=p"), Ok(Way::Attested(_))));
         for wrong in ["", "optee", "optee:", "optee:5f0c", "unix:", "snp:x", "snp+unix:/x", uuid] {

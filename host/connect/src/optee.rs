@@ -34,30 +34,39 @@ impl Optee {
     ///
     /// [`ConnectError`].
     pub fn open(application: Uuid, opening: &Opening) -> Result<Self, ConnectError> {
-        let tee = Tee::connect().map_err(transport)?;
-        let room = opening.request_max.max(opening.answer_max).max(HELLO_MAX);
-        let mut buffer = tee.allocate(room, Access::Both).map_err(transport)?;
         let mut hello = [0; HELLO_MAX];
         let hello = opening.hello(&mut hello)?;
+        let room = opening.request_max.max(opening.answer_max);
+        let (session, answer) = Self::greet(application, hello, room)?;
+        opening.judge(&answer)?;
+        Ok(session.ok_or(TransportError::Protocol)?)
+    }
+
+    /// Says hello, for calls of at most so many bytes in either direction: the answer, and a session if
+    /// there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`].
+    pub(crate) fn greet(
+        application: Uuid,
+        hello: &[u8],
+        room: usize,
+    ) -> Result<(Option<Self>, Vec<u8>), TransportError> {
+        let tee = Tee::connect().map_err(transport)?;
+        let mut buffer = tee.allocate(room.max(HELLO_MAX), Access::Both).map_err(transport)?;
         buffer.write(0, hello).map_err(transport)?;
         let mut operation = operation(&mut buffer, hello.len(), HELLO_MAX)?;
         let opened = tee.open_with(application, Login::User, &mut operation);
         let length = operation.size(0).unwrap_or(0).min(HELLO_MAX);
         drop(operation);
-        let mut answer = [0; HELLO_MAX];
-        let answer = answer.get_mut(..length).unwrap_or_default();
-        buffer.read(0, answer).map_err(transport)?;
+        let mut answer = vec![0; length];
+        buffer.read(0, &mut answer).map_err(transport)?;
         match opened {
-            Ok(session) => {
-                opening.judge(answer)?;
-                Ok(Self { session, buffer })
-            }
+            Ok(session) => Ok((Some(Self { session, buffer }), answer)),
             // The application's way to say that the answer is in the buffer.
-            Err(TeeError { code: Code::AccessConflict, .. }) => {
-                opening.judge(answer)?;
-                Err(TransportError::Protocol.into())
-            }
-            Err(error) => Err(transport(error).into()),
+            Err(TeeError { code: Code::AccessConflict, .. }) => Ok((None, answer)),
+            Err(error) => Err(transport(error)),
         }
     }
 

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use strongroom::{
     CallError, Caller, Connect, ConnectAsync, ConnectError, OpenError, Platform, Refusal, Service,
-    TransportError, client::Opening, frame, wire,
+    Stream, Streamed, TransportError, client::Opening, frame, wire,
 };
 use strongroom_connect::{AsyncSession, Session, Way};
 
@@ -33,6 +33,27 @@ pub trait Probe {
     /// As much as is asked for.
     #[limit(answer = 64)]
     fn fill(&self, length: u8) -> Vec<u8>;
+    /// Adds bytes up, but none that is 0: there is no such sum.
+    fn sum(&mut self) -> Result<Streamed<u32, u32>, u32>;
+}
+
+struct Sum(u32);
+
+impl Stream for Sum {
+    type Output = u32;
+    type Error = u32;
+
+    fn write(&mut self, chunk: &[u8], _out: &mut [u8]) -> Result<usize, u32> {
+        if chunk.contains(&0) {
+            return Err(self.0);
+        }
+        self.0 += chunk.iter().copied().map(u32::from).sum::<u32>();
+        Ok(0)
+    }
+
+    fn finish(self: Box<Self>) -> Result<u32, u32> {
+        Ok(self.0)
+    }
 }
 
 static LEFT: AtomicBool = AtomicBool::new(false);
@@ -70,6 +91,11 @@ impl Probe for MyProbe {
     fn fill(&self, length: u8) -> Vec<u8> {
         vec![7; length.into()]
     }
+
+    fn sum(&mut self) -> Result<Streamed<u32, u32>, u32> {
+        // Whoever has counted may have no sum.
+        if self.1 == 0 { Ok(Box::new(Sum(0))) } else { Err(self.1) }
+    }
 }
 
 /// A service in a folder of its own.
@@ -103,6 +129,22 @@ fn calls_are_answered_and_a_panic_makes_a_fresh_instance() {
     assert_eq!(client.fill(60).unwrap(), [7; 60]);
     assert_eq!(client.fill(200), Err(CallError::AnswerTooLarge(64)));
     assert_eq!(client.count(), Ok(2), "a refusal ends nothing");
+}
+
+#[test]
+fn errors_of_methods_and_of_streams_are_the_services_own() {
+    let (_folder, way) = served();
+    let mut client = ProbeClient::connect(way).unwrap();
+    let mut writer = client.sum().unwrap();
+    writer.write(&[1, 2]).unwrap();
+    assert_eq!(writer.write(&[3, 0]), Err(CallError::Service(3)));
+    assert_eq!(writer.write(&[4]), Err(CallError::Stream), "it has ended");
+    drop(writer);
+    let mut writer = client.sum().unwrap();
+    writer.write(&[1, 2]).unwrap();
+    assert_eq!(writer.finish(), Ok(3));
+    assert_eq!(client.count(), Ok(1));
+    assert_eq!(client.sum().err(), Some(CallError::Service(1)));
 }
 
 #[test]

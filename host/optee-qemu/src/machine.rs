@@ -37,7 +37,9 @@ pub struct Machine {
     started: Instant,
     boot_time: Duration,
     up: bool,
-    _front: tempfile::TempDir,
+    /// The archive of files that were added, until the machine has it in its memory: whoever is killed
+    /// later leaves nothing behind.
+    front: Option<tempfile::TempDir>,
 }
 
 /// Cuts a machine's power, from another thread too.
@@ -94,7 +96,7 @@ impl Machine {
             started,
             boot_time: Duration::ZERO,
             up: false,
-            _front: folder,
+            front: Some(folder),
         })
     }
 
@@ -118,6 +120,7 @@ impl Machine {
         }
         self.boot_time = self.started.elapsed();
         self.up = true;
+        self.front = None;
         if let Some(deadline) = Instant::now().checked_add(self.limit) {
             self.qemu.order(Order::Deadline(deadline));
         }

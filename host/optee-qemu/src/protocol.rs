@@ -14,8 +14,9 @@ pub const PORT: &str = "strongroom";
 /// Most bytes of input or output in one message.
 pub const DATA_MAX: usize = 32 * 1024;
 
-/// Most bytes of a message: data, or a command with its arguments and environment.
-pub const MESSAGE_MAX: usize = 1024 * 1024;
+/// Most bytes of a message: data, or a command with its arguments and environment. Who carries messages
+/// of their own through a command's streams may use these frames too.
+pub const MESSAGE_MAX: usize = 2 * 1024 * 1024;
 
 /// Most bytes of input that are on their way and that the command has not taken.
 pub const WINDOW: usize = 8 * DATA_MAX;

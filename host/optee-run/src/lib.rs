@@ -30,3 +30,4 @@ pub use bridge::{Bridge, Called};
 pub use carrier::Carrier;
 pub use error::RunError;
 pub use machine::{Folder, VirtualTee};
+pub use strongroom_optee_package::Uuid;

@@ -38,6 +38,7 @@ const CONSOLE_LINES: usize = 8;
 /// | `strongroom-optee-agent` | its first process |
 /// | `strongroom` | the command line, for its normal world |
 /// | `strongroom-optee` | the library OS that is packed for it |
+/// | `devkit` | what applications for its OP-TEE are linked with |
 /// | `default_ta.pem` | the key that its OP-TEE trusts |
 /// | `versions.txt` | names and versions of what it was made of |
 #[derive(Clone, Debug)]
@@ -138,8 +139,26 @@ impl VirtualTee {
     ///
     /// As for [`Carrier::start`].
     pub fn carry(self, stream: UnixStream) -> Result<Carrier, RunError> {
+        let uuid = self.uuid.to_string();
+        self.carry_by([SERVE.to_owned(), uuid], stream)
+    }
+
+    /// Waits until it is up and connects a stream to the command line in its normal world, which is given
+    /// these words.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Carrier::start`].
+    pub fn carry_by(
+        self,
+        words: impl IntoIterator<Item = String>,
+        stream: UnixStream,
+    ) -> Result<Carrier, RunError> {
         let power = self.machine.power_switch();
-        Ok(Carrier::start(move || self.run(&stream))?.with_power(power))
+        let program = Path::new("/").join(RUNNER).into_os_string();
+        let command = std::iter::once(program).chain(words.into_iter().map(OsString::from));
+        let command = Command::new(command);
+        Ok(Carrier::start(move || self.run(&command, &stream))?.with_power(power))
     }
 
     /// Waits until it is up, and runs the command line in its normal world; what that printed.
@@ -158,17 +177,14 @@ impl VirtualTee {
         if status.code() == 0 { Ok(output) } else { Err(last_words(&errors, String::new())) }
     }
 
-    fn run(mut self, stream: &UnixStream) -> Result<(), RunError> {
+    fn run(mut self, command: &Command, stream: &UnixStream) -> Result<(), RunError> {
         self.machine.wait_until_up()?;
         let console = self.machine.logs().optee();
         let said = fs::metadata(&console).map_or(0, |metadata| metadata.len());
-        let program = Path::new("/").join(RUNNER);
-        let uuid = self.uuid.to_string();
-        let command = Command::new([program.as_os_str(), SERVE.as_ref(), uuid.as_ref()]);
         let mut output = stream.try_clone()?;
         let mut errors = Vec::new();
         let input = Input::Descriptor(stream.as_fd());
-        let status = self.machine.run(&command, input, &mut output, &mut errors)?;
+        let status = self.machine.run(command, input, &mut output, &mut errors)?;
         if status.code() == 0 {
             return Ok(());
         }

@@ -132,6 +132,8 @@ pub enum ConnectError {
     Transport(TransportError),
     /// The enclave was not believed, or does not want this client: in the verifier's words.
     Attestation(Box<str>),
+    /// The machine that the service was to be simulated in does not run: in its launcher's words.
+    Simulation(Box<str>),
 }
 
 /// Two interfaces that are not the same.
@@ -159,7 +161,7 @@ impl Display for ConnectError {
             ),
             Self::Refused(error) => write!(formatter, "the service refuses a session: {error}"),
             Self::Transport(error) => error.fmt(formatter),
-            Self::Attestation(why) => formatter.write_str(why),
+            Self::Attestation(why) | Self::Simulation(why) => formatter.write_str(why),
         }
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! Services as trusted applications of their own, called by programs of the normal world.
 
+mod outside;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -48,25 +50,46 @@ const EXAMPLES: &[Example] = &[
         application: "strongroom-vault-ta",
         uuid: "d2a94c17-6e05-4b38-a1f7-9c3e58b0d764",
     },
+    PROBE,
 ];
 
-/// Clients, by package and program, in the order in which they are run.
+/// It does whatever can go wrong.
+const PROBE: Example = Example {
+    package: "strongroom-probe",
+    application: "strongroom-probe-ta",
+    uuid: "212f990e-321f-436b-9d96-6bcc0f9a4ec5",
+};
+/// The probe's file lies there under this name too, which is not what it was signed as.
+const MISPLACED: &str = "6a0e5a0c-27c5-4f0e-8a6f-0d6c3b1e9f72";
+
+/// Its client.
+const PROBING: &str = "strongroom-probe-client";
+
+/// Clients, by package and program.
 const CLIENTS: &[(&str, &str)] = &[
     ("strongroom-signer-client", "strongroom-signer-client"),
     ("strongroom-vault-client", "strongroom-vault-client"),
     ("strongroom-sdk-xtest", "strongroom-crowd"),
+    (PROBING, PROBING),
 ];
+/// There is no such application.
+const NOWHERE: &str = "5d3a1c86-9b7e-4e0f-b1a2-7c4d6e8f9a01";
+/// MiB that the probe takes through a stream.
+const STREAMED: &str = "64";
 /// The client in C, which the last one calls.
 const IN_C: &str = "strongroom-wallet-c";
 const IN_C_SOURCE: &str = "xtest/sdk/wallet.c";
 
-/// Builds the examples and their clients, and has these call them in a machine: what they print, when
-/// all of it holds.
-pub(crate) fn examples(workspace: &Workspace, made: &Made) -> Result<String> {
+/// Builds the examples and their clients, and has these call them in a machine, and from this computer: what
+/// they print, when all of it holds.
+pub(crate) fn examples(workspace: &Workspace, made: &Made, full: bool) -> Result<String> {
     let mut machine = Parts::default().options(workspace, made, LIMIT)?;
-    for (signed, example) in sign(workspace, made)?.into_iter().zip(EXAMPLES) {
-        let place = Path::new(APPLICATIONS).join(format!("{}.ta", example.uuid));
-        machine.files.push((place, signed));
+    let signed = sign(workspace, made)?;
+    let probe = signed.iter().find(|one| one.uuid == PROBE.uuid).context("the probe is built")?;
+    let misplaced = Signed { uuid: MISPLACED, file: probe.file.clone() };
+    for Signed { uuid, file } in signed.iter().chain([&misplaced]) {
+        let place = Path::new(APPLICATIONS).join(format!("{uuid}.ta"));
+        machine.files.push((place, file.clone()));
     }
     for (package, program) in CLIENTS {
         let built = programs::build(workspace, package, program, &programs::client_flags(made))?;
@@ -75,16 +98,33 @@ pub(crate) fn examples(workspace: &Workspace, made: &Made) -> Result<String> {
     machine.files.push((Path::new(PROGRAMS).join(IN_C), in_c(workspace, made)?));
     let mut booted = boot(&machine).map_err(explained)?;
     let mut said = String::new();
-    for (_, program) in CLIENTS {
-        said.push_str(&run(&mut booted, program)?);
+    for words in runs() {
+        said.push_str(&run(&mut booted, &words)?);
     }
     booted.power_off().map_err(explained)?;
-    Ok(said)
+    let signer = signed.first().context("the signer is the first")?;
+    Ok(said + &outside::call(workspace, made, signer, full.then_some(probe))?)
 }
 
-fn run(machine: &mut Machine, program: &str) -> Result<String> {
+/// What is run in the machine, in this order.
+fn runs() -> [Vec<String>; 6] {
+    let url = |uuid: &str| format!("optee:{uuid}");
+    let (probe, misplaced, nowhere) = (url(PROBE.uuid), url(MISPLACED), url(NOWHERE));
+    [
+        vec!["strongroom-signer-client"],
+        vec!["strongroom-vault-client"],
+        vec!["strongroom-crowd"],
+        vec![PROBING, &misplaced, "misplaced"],
+        vec![PROBING, &nowhere, "absent"],
+        vec![PROBING, &probe, STREAMED],
+    ]
+    .map(|words| words.into_iter().map(str::to_owned).collect())
+}
+
+fn run(machine: &mut Machine, words: &[String]) -> Result<String> {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let command = Command::new([program]);
+    let program = words.join(" ");
+    let command = Command::new(words);
     let status =
         machine.run(&command, Input::Empty, &mut output, &mut errors).map_err(explained)?;
     let output = String::from_utf8_lossy(&output).into_owned();
@@ -93,8 +133,14 @@ fn run(machine: &mut Machine, program: &str) -> Result<String> {
     Ok(output)
 }
 
+/// A signed trusted application.
+struct Signed {
+    uuid: &'static str,
+    file: PathBuf,
+}
+
 /// The trusted applications of all examples, in their order.
-fn sign(workspace: &Workspace, made: &Made) -> Result<Vec<PathBuf>> {
+fn sign(workspace: &Workspace, made: &Made) -> Result<Vec<Signed>> {
     let step = Step::start("build the examples for OP-TEE");
     let mut command = library_os_cargo(workspace, made, "build")?;
     command.arg("--release");
@@ -109,7 +155,8 @@ fn sign(workspace: &Workspace, made: &Made) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(&services).with_context(|| format!("make {}", services.display()))?;
     let mut signed = Vec::new();
     for Example { application, uuid, .. } in EXAMPLES {
-        signed.push(enclave::sign(workspace, made, application, uuid, &services)?);
+        let file = enclave::sign(workspace, made, application, uuid, &services)?;
+        signed.push(Signed { uuid, file });
     }
     step.finish("built and signed");
     Ok(signed)

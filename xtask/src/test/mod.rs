@@ -91,6 +91,7 @@ const NORMAL_WORLD: &[&str] = &[
     "strongroom-connect",
     "strongroom-optee-qemu",
     "strongroom-optee-run",
+    "strongroom-probe-client",
     "strongroom-sdk-xtest",
     "strongroom-signer-client",
     "strongroom-tee",
@@ -152,7 +153,7 @@ pub(crate) fn run_suite(workspace: &Workspace, options: &Options) -> Result<bool
     }
     if options.wants_step("sdk") {
         tally.check("sdk/examples-as-trusted-applications", || {
-            let printed = service::examples(workspace, &Made::best(workspace)?)?;
+            let printed = service::examples(workspace, &Made::best(workspace)?, options.full)?;
             print!("{printed}");
             Ok(())
         });
@@ -304,6 +305,7 @@ fn check_sources(workspace: &Workspace, options: &Options, tally: &Tally) {
         command.args(["--release", "--package", "strongroom-optee"]);
         for package in [
             "strongroom-service-optee",
+            "strongroom-probe",
             "strongroom-signer",
             "strongroom-vault",
             "strongroom-wallet",

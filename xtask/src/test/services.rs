@@ -2,6 +2,10 @@
 //! Services of enclaves: an unmodified redis takes calls over attested sessions, and another speaks
 //! TLS with a key that its owner brings along; the signer and the vault are called by their URLs.
 
+mod beside;
+mod example;
+mod probe;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -15,17 +19,16 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{model, tally::Tally};
+use example::{Example, Recipe};
+
 use crate::{
     attested::{Desk, LIMIT, policy},
     build::Built,
     process::{self, Finished, Running},
     root::{Root, Set},
-    toolchain::cargo,
     workspace::Workspace,
 };
 
-/// What the launcher runs on, and programs in an SNP guest too.
-const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The privilege level of sessions' evidence.
 pub(super) const LEVEL: u8 = 3;
 /// The same of programs' own reports.
@@ -55,6 +58,12 @@ pub(super) fn check(workspace: &Workspace, built: &Built, tally: &Tally) {
     });
     tally.check("the vault in an SNP guest that is killed between tries", || {
         vault(workspace, built)
+    });
+    tally.check("a service starts programs, and a program calls the service beside it", || {
+        beside::check(workspace, built)
+    });
+    tally.check("whatever goes wrong between client and service has its error", || {
+        probe::check(workspace, built)
     });
     tally.check("attested-redis: a TLS key goes to the measured server", || {
         attested_redis(built, &root)
@@ -145,102 +154,13 @@ impl<'a> Called<'a> {
     }
 }
 
-/// An example as a program in a guest, with sealed storage in a folder of the host.
-struct Example<'a> {
-    desk: Desk<'a>,
-    client: PathBuf,
-    /// The service waits for its owner, who brings a secret.
-    owned: bool,
-}
-
-impl<'a> Example<'a> {
-    /// Builds the example of this name, and packs it once for each host name: each is measured as
-    /// another one.
-    fn make(
-        workspace: &Workspace,
-        built: &'a Built,
-        example: &str,
-        hostnames: &[&str],
-        owned: bool,
-    ) -> Result<Self> {
-        let package = format!("strongroom-{example}");
-        let (service, client) = (format!("{package}-ta"), format!("{package}-client"));
-        let mut build = cargo(workspace);
-        build.args(["build", "--profile", "service", "--features", "linux", "--package"]);
-        // Static: the root has nothing else. For a named target, so that build scripts are as ever.
-        build.args([&package, "--bin", &service, "--target", HOST_TARGET]);
-        build.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
-        process::run_quietly(&mut build)?;
-        let mut build = cargo(workspace);
-        process::run_quietly(build.args(["build", "--profile", "tool", "--package", &client]))?;
-        let program = workspace.target.join(HOST_TARGET).join("service").join(&service);
-        let files = [(program, PathBuf::from("/service"))];
-        let root = Root::of_set(workspace, Set::Small)?.with_files(workspace, example, &files)?;
-        let root = root.image(workspace)?;
-        let desk = Desk::new(built)?;
-        fs::create_dir(desk.path("sealed"))?;
-        let session = if owned {
-            let owner = key(&desk, "owner.key")?;
-            format!("[session]\nowners = ['{owner}']\nsecrets = ['sealing.key']\n")
-        } else {
-            String::new()
-        };
-        for name in hostnames {
-            let manifest = format!(
-                "[workload]\nprogram = '/service'\nhostname = '{name}'\n\
-                 [image]\nroot = '{}'\n[service]\nany-client = true\n\
-                 [[grant.directory]]\nuntrusted-plaintext-directory = '{}'\nmount = '/sealed'\n\
-                 writable = true\n{session}[resources]\nmemory = '64M'\n",
-                root.display(),
-                desk.path("sealed").display()
-            );
-            desk.pack(name, built.payload(), &manifest)?;
-            let policy = policy(&desk.measured(name)?, LEVEL);
-            fs::write(desk.path(&format!("{name}-policy.toml")), policy)?;
-        }
-        Ok(Self { desk, client: workspace.target.join("tool").join(client), owned })
-    }
-
-    /// Runs a package and has the client call it, so often and with these words; then the enclave is
-    /// killed. What the client says.
-    fn call(&self, name: &str, policy: &str, calls: &[&[&str]]) -> Result<Vec<Finished>> {
-        let attach = self.desk.path(&format!("{name}-attach"));
-        let mut run = self.desk.run(name);
-        run.arg("--attach").arg(format!("unix:{}", attach.display()));
-        run.arg("--grant").arg(format!("dir:{}=/sealed:rw", self.desk.path("sealed").display()));
-        // One that was killed has left its socket.
-        let _ = fs::remove_file(&attach);
-        let enclave = Running::start(run.stdin(Stdio::null()).stdout(Stdio::null()))?;
-        wait_for(|| attach.exists().then_some(()))?;
-        let policy = self.desk.path(&format!("{policy}-policy.toml"));
-        if self.owned {
-            self.bring_secret(&attach, &policy)?;
-        }
-        let url = format!(
-            "snp+unix:{}?policy={}&insecure-accept-simulated=true",
-            attach.display(),
-            policy.display()
-        );
-        let call = |words: &&[&str]| {
-            process::capture(Command::new(&self.client).arg(&url).args(*words), b"", LIMIT)
-        };
-        let finished = calls.iter().map(call).collect();
-        drop(enclave);
-        finished
-    }
-
-    fn bring_secret(&self, to: &Path, policy: &Path) -> Result<()> {
-        let mut attach = self.desk.strongroom(&["attach", "--insecure-accept-simulated"]);
-        attach.arg(format!("unix:{}", to.display())).arg("--policy").arg(policy);
-        attach.arg("--owner-key").arg(self.desk.path("owner.key")).arg("--secret");
-        attach.arg(format!("sealing.key=@{}", self.desk.path("sealing.key").display()));
-        process::run_quietly(&mut attach).map(|_| ())
-    }
-}
-
 /// What an owner's secret seals is read by all versions that the owner gives it to, and by no other.
 fn upgrade(workspace: &Workspace, built: &Built) -> Result<()> {
-    let signer = Example::make(workspace, built, "signer", &["older", "newer"], true)?;
+    let signer = Example::make(
+        workspace,
+        built,
+        &Recipe { owned: true, ..Recipe::of("signer", &["older", "newer"]) },
+    )?;
     let secret = signer.desk.path("sealing.key");
     fs::write(&secret, [7; 32])?;
     for (name, kept) in
@@ -262,7 +182,7 @@ fn upgrade(workspace: &Workspace, built: &Built) -> Result<()> {
 
 /// Its key and its log outlive the enclave, and stay with its measurement.
 fn signer(workspace: &Workspace, built: &Built) -> Result<()> {
-    let signer = Example::make(workspace, built, "signer", &["signer", "upgraded"], false)?;
+    let signer = Example::make(workspace, built, &Recipe::of("signer", &["signer", "upgraded"]))?;
     let call = |name: &str, policy: &str| -> Result<Finished> {
         signer.call(name, policy, &[&[]])?.pop().context("it was called")
     };
@@ -312,7 +232,7 @@ fn evidence(signer: &Example<'_>) -> Result<()> {
 
 /// Tries are counted over the end of an enclave, and given back by a host that restores old storage.
 fn vault(workspace: &Workspace, built: &Built) -> Result<()> {
-    let vault = Example::make(workspace, built, "vault", &["vault"], false)?;
+    let vault = Example::make(workspace, built, &Recipe::of("vault", &["vault"]))?;
     let call = |calls: &[&[&str]], said: &[&str]| -> Result<()> {
         let finished = vault.call("vault", "vault", calls)?;
         ensure!(finished.len() == said.len(), "as many answers as calls");

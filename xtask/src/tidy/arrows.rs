@@ -66,7 +66,17 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("host/tee", &[]),
-    ("host/connect", &["attestation/session", "host/client", "host/tee", "sdk/service"]),
+    (
+        "host/connect",
+        &[
+            "attestation/session",
+            "host/client",
+            "host/optee-qemu",
+            "host/optee-run",
+            "host/tee",
+            "sdk/service",
+        ],
+    ),
     ("host/", &["attestation/", "enclave-core/wire", "host/"]),
     ("sdk", &["attestation/", "enclave-core/abi", "enclave-core/wire", "sdk"]),
     ("examples", &["examples", "host/client", "host/connect", "host/tee", "sdk"]),

@@ -27,7 +27,7 @@ const AGENT: &str = "strongroom-optee-agent";
 /// The key that an image's OP-TEE trusts: anybody has it.
 const KEY: &str = "default_ta.pem";
 /// What is taken from an image as it is.
-const IMAGE_FILES: &[&str] = &["flash.bin", "Image", "root.cpio", "versions.txt"];
+const IMAGE_FILES: &[&str] = &["flash.bin", "Image", "root.cpio", "versions.txt", "devkit"];
 /// The compiler that reads the linker script of OP-TEE's dev kit.
 pub(crate) const COMPILER: &str = "aarch64-linux-gnu-gcc";
 

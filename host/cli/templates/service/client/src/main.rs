@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Calls the service by its URL. Nothing is said before the enclave has proven itself.
+//! Calls the service by its URL. With `snp+` nothing is said before the enclave has proven itself.
 
 use std::{env, error::Error};
 use {{crate}}::CounterClient;

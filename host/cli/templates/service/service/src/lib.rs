@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! Counts, for whoever may call, and goes on where it was when the enclave starts again.
 
+#![cfg_attr(target_os = "none", no_std)]
+
+use core::fmt;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use strongroom::{Caller, OpenError, Platform, Service, platform::StorageError};
 
 /// The name in sealed storage.

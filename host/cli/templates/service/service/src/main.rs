@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-//! The service as a program in an SNP guest.
+//! The service as a program in an SNP guest, or as a trusted application of OP-TEE.
+#![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(feature = "linux")]
+#[cfg(any(target_os = "none", feature = "linux"))]
 strongroom::serve!({{crate}}::Keeper, {{crate}}::CounterInterface);
 
-#[cfg(not(feature = "linux"))]
+#[cfg(not(any(target_os = "none", feature = "linux")))]
 fn main() {
-    eprintln!("build it with the feature linux: ./run does");
+    eprintln!("it is built for a machine: ./run does that");
     std::process::exit(1);
 }
