@@ -16,8 +16,8 @@ use strongroom_optee_packer::{Packed, memory_hash};
 /// The service's ELF file becomes UUID.ta. Its own header has to have the same name: OP-TEE compares
 /// them when it loads it.
 ///
-/// Printed is the UUID. Standard error has the memory hash, which a policy for the service's evidence
-/// names.
+/// Printed is the UUID; standard error has the memory hash, which a policy for the service's evidence
+/// names. With --json both are printed.
 #[derive(Args, Debug)]
 pub(crate) struct SignTaOptions {
     /// The file that the linker made
@@ -35,6 +35,9 @@ pub(crate) struct SignTaOptions {
     /// Folder for the file
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Print UUID, memory hash and file as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn sign_file(options: &SignTaOptions) -> anyhow::Result<ExitCode> {
@@ -45,7 +48,16 @@ pub(crate) fn sign_file(options: &SignTaOptions) -> anyhow::Result<ExitCode> {
     let file = options.output.join(format!("{uuid}.ta"));
     let signed = signed(&packed, &options.key)?;
     fs::write(&file, signed).with_context(|| format!("cannot write {}", file.display()))?;
-    println!("{uuid}");
-    report::line(&format!("memory hash sha256:{}", report::hex(&memory_hash(&packed.elf)?)));
+    let memory_hash = report::hex(&memory_hash(&packed.elf)?);
+    if options.json {
+        let uuid = uuid.to_string();
+        println!(
+            "{}",
+            serde_json::json!({"ta_uuid": uuid, "memory_hash": memory_hash, "file": file})
+        );
+    } else {
+        println!("{uuid}");
+        report::line(&format!("memory hash sha256:{memory_hash}"));
+    }
     Ok(ExitCode::SUCCESS)
 }

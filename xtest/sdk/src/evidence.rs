@@ -4,6 +4,7 @@
 
 use strongroom_connect::Session;
 use strongroom_keys::Algorithm;
+use strongroom_optee_packer::memory_hash;
 use strongroom_optee_run::evidence::attestation_key;
 use strongroom_signer::{SignerClient, UUID, bound};
 use strongroom_tee::Uuid;
@@ -11,6 +12,9 @@ use strongroom_token::{Token, challenge_nonce};
 use strongroom_verifier::{Enrolment, Hex, Platform, Policy, Reason, verify_token};
 
 use crate::{Failed, ensure};
+
+/// The ELF file begins with it, behind OP-TEE's header.
+const ELF: &[u8] = b"\x7fELF";
 
 pub(crate) fn check() -> Result<(), Failed> {
     let way = strongroom_connect::to(&format!("optee:{UUID}"))?;
@@ -29,6 +33,7 @@ pub(crate) fn check() -> Result<(), Failed> {
         return Ok(());
     };
     let memory = said.memory.ok_or("its memory is hashed")?.hash;
+    ensure(memory == expected()?, "its memory is that of its file")?;
     let judge = |evidence: &[u8], memory: [u8; 32]| -> Result<String, Failed> {
         let enrolment = Enrolment::new(
             Platform::Device,
@@ -50,6 +55,14 @@ pub(crate) fn check() -> Result<(), Failed> {
     ensure(judge(&changed, memory)? != "accepted", "not when it was changed")?;
     println!("ok a service gives evidence about itself and its key");
     Ok(())
+}
+
+/// What `strongroom sign-ta` says of the file that OP-TEE has loaded.
+fn expected() -> Result<[u8; 32], Failed> {
+    let file = std::fs::read(format!("/usr/lib/optee_armtz/{UUID}.ta"))?;
+    let start = file.windows(ELF.len()).position(|window| window == ELF);
+    let elf = start.and_then(|start| file.get(start..)).ok_or("it is no ELF file")?;
+    Ok(memory_hash(elf)?)
 }
 
 fn policy(memory: [u8; 32]) -> Result<Policy, Failed> {
