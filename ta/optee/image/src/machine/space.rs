@@ -44,6 +44,22 @@ fn walk(
     Ok(())
 }
 
+/// Apart, so that a copy in one piece does not save the registers that this takes.
+#[inline(never)]
+fn read_pieces(memory: &Memory, from: usize, to: &mut [u8]) -> Result<(), Fault> {
+    walk(memory, from, to.len(), false, |window, address, piece| {
+        memory.read(window, address, to.get_mut(piece).unwrap_or_default());
+    })
+}
+
+/// Apart, as above.
+#[inline(never)]
+fn write_pieces(memory: &Memory, to: usize, from: &[u8]) -> Result<(), Fault> {
+    walk(memory, to, from.len(), true, |window, address, piece| {
+        memory.write(window, address, from.get(piece).unwrap_or_default());
+    })
+}
+
 fn absent(address: usize, write: bool) -> Result<(), Fault> {
     Err(Fault { address, write })
 }
@@ -153,9 +169,7 @@ impl Space for FlatSpace {
                 memory.read(window, from, to);
                 return Ok(());
             }
-            walk(memory, from, to.len(), false, |window, address, piece| {
-                memory.read(window, address, to.get_mut(piece).unwrap_or_default());
-            })
+            read_pieces(memory, from, to)
         })
     }
 
@@ -165,9 +179,7 @@ impl Space for FlatSpace {
                 memory.write(window, to, from);
                 return Ok(());
             }
-            walk(memory, to, from.len(), true, |window, address, piece| {
-                memory.write(window, address, from.get(piece).unwrap_or_default());
-            })
+            write_pieces(memory, to, from)
         })
     }
 
