@@ -7,7 +7,7 @@
 //! - [`Package::measure`] computes the launch digest that a report will show, [`Package::igvm`]
 //!   makes the file that an SNP host launches.
 //!
-//! The format is described in [`format`].
+//! The format is described in [`mod@format`].
 
 pub mod format;
 mod measure;
