@@ -29,7 +29,7 @@ pub(crate) use enclave::{Built, programs_root};
 pub(crate) use image::Made;
 pub(crate) use programs::{agent, cargo as normal_world_cargo};
 pub(crate) use run::restore_terminal;
-pub(crate) use xtest::{OWN_PROGRAM, Run as SuiteRun, Suite, own_program};
+pub(crate) use xtest::{OWN_PROGRAM, Suite, own_program};
 
 use crate::workspace::Workspace;
 

@@ -7,16 +7,11 @@ mod harness;
 mod launched;
 mod power;
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
-use anyhow::{Result, anyhow};
+use std::time::Instant;
 
 use super::tally::{Outcome, Tally};
 use crate::{
-    optee::{Configuration, Made, Suite, SuiteRun, enclave, enclave::QUICK},
+    optee::{Configuration, Made, Suite, enclave, enclave::QUICK},
     workspace::Workspace,
 };
 
@@ -75,36 +70,20 @@ fn suites(workspace: &Workspace, made: &Made, full: bool, tally: &Tally) {
     if full && let Ok(stock) = Made::of(workspace, Configuration::Stock, false) {
         images.push(stock);
     }
-    for made in &images {
-        let timed = |suite: &Suite| {
-            let started = Instant::now();
-            (suite.run(workspace, made), started.elapsed())
+    for (made, suite) in images.iter().flat_map(|made| [(made, &own), (made, &upstream)]) {
+        let started = Instant::now();
+        let (name, outcome) = match suite.run(workspace, made) {
+            Ok(run) => {
+                print!("{}", run.table());
+                let outcome = if run.problems.is_empty() {
+                    Outcome::Passed
+                } else {
+                    Outcome::Failed(run.problems.join("\n"))
+                };
+                (run.name, outcome)
+            }
+            Err(error) => ("optee suite".to_owned(), Outcome::Failed(format!("{error:#}"))),
         };
-        // Each has a machine of its own, and waits half of its time.
-        let runs = thread::scope(|scope| {
-            let own = scope.spawn(|| timed(&own));
-            let upstream = timed(&upstream);
-            let own = own.join().unwrap_or_else(|_| (Err(anyhow!("panicked")), Duration::ZERO));
-            [own, upstream]
-        });
-        for (run, took) in runs {
-            count(run, took, tally);
-        }
+        tally.add(&name, &outcome, Some(started.elapsed()));
     }
-}
-
-fn count(run: Result<SuiteRun>, took: Duration, tally: &Tally) {
-    let (name, outcome) = match run {
-        Ok(run) => {
-            print!("{}", run.table());
-            let outcome = if run.problems.is_empty() {
-                Outcome::Passed
-            } else {
-                Outcome::Failed(run.problems.join("\n"))
-            };
-            (run.name, outcome)
-        }
-        Err(error) => ("optee suite".to_owned(), Outcome::Failed(format!("{error:#}"))),
-    };
-    tally.add(&name, &outcome, Some(took));
 }
