@@ -25,6 +25,8 @@ pub(crate) struct Built {
     release_payload: PathBuf,
 }
 
+/// The command line: package and program.
+pub(crate) const LAUNCHER: &str = "strongroom";
 /// The names of the payloads, for the simulation and for SNP machines.
 const PAYLOADS: [&str; 2] = ["strongroom-snp", "strongroom-snp-release"];
 
@@ -61,6 +63,15 @@ pub(crate) fn print_digests(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Builds a program for this computer, which is named as its package is; shows cargo's output only on
+/// failure.
+pub(crate) fn program(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let mut command = cargo(workspace);
+    command.args(["build", "--profile", "tool", "--package", name, "--bin", name]);
+    process::run_quietly(&mut command)?;
+    Ok(workspace.target.join("tool").join(name))
+}
+
 impl Built {
     /// Builds payload and launcher; shows cargo's output only on failure.
     pub(crate) fn make(workspace: &Workspace) -> Result<Self> {
@@ -69,13 +80,11 @@ impl Built {
         process::run_quietly(&mut payloads(workspace, route))?;
         step.finish("built");
         let step = Step::start("build launcher");
-        let mut command = cargo(workspace);
-        command.args(["build", "--profile", "tool", "--package", "strongroom", "--bin"]);
-        process::run_quietly(command.arg("strongroom"))?;
+        let launcher = program(workspace, LAUNCHER)?;
         step.finish("built");
         let payload = workspace.payload();
         let release_payload = payload.with_file_name("strongroom-snp-release");
-        let built = Self { launcher: workspace.launcher(), payload, release_payload };
+        let built = Self { launcher, payload, release_payload };
         for file in [&built.launcher, &built.payload, &built.release_payload] {
             if !file.exists() {
                 bail!("the build did not make {}", file.display());

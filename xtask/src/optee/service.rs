@@ -20,7 +20,12 @@ use super::{
     programs,
     run::boot,
 };
-use crate::{process, progress::Step, toolchain::cargo, workspace::Workspace};
+use crate::{
+    build::{LAUNCHER, program},
+    process,
+    progress::Step,
+    workspace::Workspace,
+};
 
 /// Some ten times what it takes on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -148,9 +153,7 @@ fn sign(workspace: &Workspace, made: &Made) -> Result<Vec<Signed>> {
         command.args(["--package", example.package, "--bin", example.application]);
     }
     process::run_quietly(&mut command)?;
-    let mut command = cargo(workspace);
-    command.args(["build", "--profile", "tool", "--package", "strongroom", "--bin", "strongroom"]);
-    process::run_quietly(&mut command)?;
+    program(workspace, LAUNCHER)?;
     let services = target(workspace, made).join("services");
     fs::create_dir_all(&services).with_context(|| format!("make {}", services.display()))?;
     let mut signed = Vec::new();

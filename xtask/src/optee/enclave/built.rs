@@ -14,15 +14,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    build::{LAUNCHER, program},
     optee::{image::Made, programs},
     process,
     progress::Step,
-    toolchain::{APPLICATION_TARGET, Route, cargo},
+    toolchain::{APPLICATION_TARGET, Route},
     workspace::Workspace,
 };
 
 const LIBRARY_OS: &str = "strongroom-optee";
-const LAUNCHER: &str = "strongroom";
 const AGENT: &str = "strongroom-optee-agent";
 /// The key that an image's OP-TEE trusts: anybody has it.
 const KEY: &str = "default_ta.pem";
@@ -72,12 +72,10 @@ impl Built {
         let flags = programs::client_flags(made);
         let runner = programs::build(workspace, LAUNCHER, LAUNCHER, &flags)?;
         let step = Step::start("build launcher");
-        let mut command = cargo(workspace);
-        command.args(["build", "--profile", "tool", "--package", LAUNCHER, "--bin"]);
-        process::run_quietly(command.arg(LAUNCHER))?;
+        let launcher = program(workspace, LAUNCHER)?;
         step.finish("built");
         let machine = target(workspace, made).join("machine");
-        let built = Self { library_os, runner, launcher: workspace.launcher(), machine };
+        let built = Self { library_os, runner, launcher, machine };
         built.gather(made, &programs::agent(workspace)?)?;
         Ok(built)
     }

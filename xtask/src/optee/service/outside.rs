@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{LIMIT, PROBING, STREAMED, Signed};
 use crate::{
+    build::program,
     optee::{Built, Made},
     process::{self, Running},
-    toolchain::cargo,
     workspace::Workspace,
 };
 
@@ -35,31 +35,23 @@ pub(super) fn call(
     probe: Option<&Signed>,
 ) -> Result<String> {
     let desk = Desk {
-        programs: workspace.target.join("tool"),
         machine: Built::make(workspace, made)?.machine,
         temporary: tempfile::tempdir()?,
         storage: tempfile::tempdir()?,
     };
-    build(workspace, SIGNER)?;
-    let mut said = desk.says(&mut desk.client(SIGNER, signer), SIGNER_SAYS)?;
+    let client = program(workspace, SIGNER)?;
+    let mut said = desk.says(&mut desk.client(&client, signer), SIGNER_SAYS)?;
     ensure!(fs::read_dir(desk.storage.path())?.next().is_some(), "nothing is kept");
-    interrupted(&mut desk.client(SIGNER, signer), desk.temporary.path())?;
+    interrupted(&mut desk.client(&client, signer), desk.temporary.path())?;
     if let Some(probe) = probe {
-        build(workspace, PROBING)?;
-        said += &desk.says(desk.client(PROBING, probe).arg(STREAMED), PROBE_SAYS)?;
+        let client = program(workspace, PROBING)?;
+        said += &desk.says(desk.client(&client, probe).arg(STREAMED), PROBE_SAYS)?;
     }
     Ok(said)
 }
 
-fn build(workspace: &Workspace, client: &str) -> Result<()> {
-    let mut build = cargo(workspace);
-    build.args(["build", "--profile", "tool", "--package", client]);
-    process::run_quietly(&mut build).map(|_| ())
-}
-
 /// What clients find here.
 struct Desk {
-    programs: PathBuf,
     machine: PathBuf,
     /// Temporary files of what is started lie there, and should not be left there.
     temporary: tempfile::TempDir,
@@ -67,8 +59,8 @@ struct Desk {
 }
 
 impl Desk {
-    fn client(&self, name: &str, service: &Signed) -> Command {
-        let mut client = Command::new(self.programs.join(name));
+    fn client(&self, program: &Path, service: &Signed) -> Command {
+        let mut client = Command::new(program);
         let (ta, storage) = (service.file.display(), self.storage.path().display());
         client.arg(format!("optee-qemu:{}?ta={ta}&storage={storage}", service.uuid));
         client.env("STRONGROOM_OPTEE_MACHINE", &self.machine);

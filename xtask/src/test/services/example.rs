@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use super::{LEVEL, key, wait_for};
 use crate::{
     attested::{Desk, LIMIT, policy},
-    build::Built,
+    build::{Built, program},
     process::{self, Finished, Running},
     root::{Root, Set},
     toolchain::cargo,
@@ -58,7 +58,7 @@ impl<'a> Example<'a> {
         built: &'a Built,
         recipe: &Recipe<'_>,
     ) -> Result<Self> {
-        let client = client(workspace, recipe.example)?;
+        let client = program(workspace, &format!("strongroom-{}-client", recipe.example))?;
         let service = service(workspace, recipe.example, recipe.program)?;
         let mut files = vec![(service, PathBuf::from("/service"))];
         if recipe.client_inside {
@@ -144,13 +144,6 @@ fn service(workspace: &Workspace, example: &str, program: &str) -> Result<PathBu
     build.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     process::run_quietly(&mut build)?;
     Ok(workspace.target.join(HOST_TARGET).join("service").join(program))
-}
-
-fn client(workspace: &Workspace, example: &str) -> Result<PathBuf> {
-    let client = format!("strongroom-{example}-client");
-    let mut build = cargo(workspace);
-    process::run_quietly(build.args(["build", "--profile", "tool", "--package", &client]))?;
-    Ok(workspace.target.join("tool").join(client))
 }
 
 /// The libraries that a program here is linked with, and its loader: where they are, and where it looks
