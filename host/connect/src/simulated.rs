@@ -105,7 +105,7 @@ impl Simulated {
         let kept = Kept { logs: self.logs.clone(), storage: self.storage.clone() };
         let uuid = strongroom_optee_run::Uuid(*self.application.as_bytes());
         let tee = VirtualTee::start(&folder, uuid, signed, kept)?;
-        Machine::over(|theirs| tee.carry_by([SERVE.to_owned()], theirs))
+        Machine::over(|theirs| tee.carry_by(&[SERVE], theirs))
     }
 }
 

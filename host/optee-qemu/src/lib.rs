@@ -37,7 +37,7 @@ mod streams;
 
 pub use error::Error;
 pub use image::{Image, ImageError};
-pub use machine::{Machine, PowerSwitch};
+pub use machine::{Captured, Machine, PowerSwitch};
 pub use options::{Command, Logs, Options};
 pub use protocol::{Size, Status};
 pub use streams::Input;

@@ -42,6 +42,17 @@ pub struct Machine {
     front: Option<tempfile::TempDir>,
 }
 
+/// How a command ended, and what it wrote.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// How it ended.
+    pub status: Status,
+    /// Its standard output.
+    pub output: Vec<u8>,
+    /// Its standard error.
+    pub errors: Vec<u8>,
+}
+
 /// Cuts a machine's power, from another thread too.
 #[derive(Clone, Debug)]
 pub struct PowerSwitch(Sender<Order>);
@@ -162,6 +173,17 @@ impl Machine {
             Err(_) => self.qemu.order(Order::Cut),
         }
         status
+    }
+
+    /// The same, with all that it writes kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::run`].
+    pub fn capture(&mut self, command: &Command, input: Input<'_>) -> Result<Captured, Error> {
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let status = self.run(command, input, &mut output, &mut errors)?;
+        Ok(Captured { status, output, errors })
     }
 
     fn converse(

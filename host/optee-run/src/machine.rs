@@ -6,6 +6,7 @@ use crate::{Carrier, RunError};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,12 @@ pub struct VirtualTee {
     _files: TempDir,
 }
 
+/// The command line in the normal world, with these words behind its name.
+fn command_line(words: &[&str]) -> Command {
+    let program = Path::new("/").join(RUNNER).into_os_string();
+    Command::new(iter::once(program).chain(words.iter().map(OsString::from)))
+}
+
 impl VirtualTee {
     /// Starts a machine in which the application's file lies.
     ///
@@ -140,7 +147,7 @@ impl VirtualTee {
     /// As for [`Carrier::start`].
     pub fn carry(self, stream: UnixStream) -> Result<Carrier, RunError> {
         let uuid = self.uuid.to_string();
-        self.carry_by([SERVE.to_owned(), uuid], stream)
+        self.carry_by(&[SERVE, &uuid], stream)
     }
 
     /// Waits until it is up and connects a stream to the command line in its normal world, which is given
@@ -149,15 +156,9 @@ impl VirtualTee {
     /// # Errors
     ///
     /// As for [`Carrier::start`].
-    pub fn carry_by(
-        self,
-        words: impl IntoIterator<Item = String>,
-        stream: UnixStream,
-    ) -> Result<Carrier, RunError> {
+    pub fn carry_by(self, words: &[&str], stream: UnixStream) -> Result<Carrier, RunError> {
         let power = self.machine.power_switch();
-        let program = Path::new("/").join(RUNNER).into_os_string();
-        let command = std::iter::once(program).chain(words.into_iter().map(OsString::from));
-        let command = Command::new(command);
+        let command = command_line(words);
         Ok(Carrier::start(move || self.run(&command, &stream))?.with_power(power))
     }
 
@@ -166,15 +167,14 @@ impl VirtualTee {
     /// # Errors
     ///
     /// [`RunError`], with what it said when its exit status is not 0.
-    pub fn capture(mut self, arguments: &[&str]) -> Result<Vec<u8>, RunError> {
+    pub fn capture(mut self, words: &[&str]) -> Result<Vec<u8>, RunError> {
         self.machine.wait_until_up()?;
-        let program = Path::new("/").join(RUNNER);
-        let words = arguments.iter().map(|word| OsString::from(*word));
-        let command = Command::new(std::iter::once(program.into_os_string()).chain(words));
-        let (mut output, mut errors) = (Vec::new(), Vec::new());
-        let status = self.machine.run(&command, Input::Empty, &mut output, &mut errors)?;
+        let ran = self.machine.capture(&command_line(words), Input::Empty)?;
         self.machine.power_off()?;
-        if status.code() == 0 { Ok(output) } else { Err(last_words(&errors, String::new())) }
+        match ran.status.code() {
+            0 => Ok(ran.output),
+            _ => Err(last_words(&ran.errors, String::new())),
+        }
     }
 
     fn run(mut self, command: &Command, stream: &UnixStream) -> Result<(), RunError> {

@@ -212,14 +212,15 @@ impl Bench {
         }
         let script = case.script.as_deref().unwrap_or("$RUN");
         let script = format!("{}{script}", self.variables(case, packed));
-        let (mut output, mut errors) = (Vec::new(), Vec::new());
         let input = Input::Bytes(case.input.as_bytes());
         let command = Command::new(["sh", "-c", &script]);
-        let status = machine.run(&command, input, &mut output, &mut errors).map_err(explained)?;
+        let ran = machine.capture(&command, input).map_err(explained)?;
         if verbose {
-            print!("{}{}", String::from_utf8_lossy(&output), String::from_utf8_lossy(&errors));
+            let [output, errors] =
+                [&ran.output, &ran.errors].map(|text| String::from_utf8_lossy(text));
+            print!("{output}{errors}");
         }
-        Ok(case.judge(status.code(), &output, &errors))
+        Ok(case.judge(ran.status.code(), &ran.output, &ran.errors))
     }
 
     /// How a script runs the program of a case, and those of others.

@@ -127,14 +127,11 @@ fn runs() -> [Vec<String>; 6] {
 }
 
 fn run(machine: &mut Machine, words: &[String]) -> Result<String> {
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
     let program = words.join(" ");
-    let command = Command::new(words);
-    let status =
-        machine.run(&command, Input::Empty, &mut output, &mut errors).map_err(explained)?;
-    let output = String::from_utf8_lossy(&output).into_owned();
-    let errors = String::from_utf8_lossy(&errors);
-    ensure!(status.code() == 0, "{program} ends with {}:\n{output}{errors}", status.code());
+    let ran = machine.capture(&Command::new(words), Input::Empty).map_err(explained)?;
+    let (status, output) = (ran.status.code(), String::from_utf8_lossy(&ran.output).into_owned());
+    let errors = String::from_utf8_lossy(&ran.errors);
+    ensure!(status == 0, "{program} ends with {status}:\n{output}{errors}");
     Ok(output)
 }
 

@@ -36,10 +36,8 @@ pub(super) fn run(machine: &mut Machine, case: &Case) -> Result<Ran> {
             --applications /{APPLICATIONS} --memory {memory} --root /{FOLDER}/root -- {program} || exit
         [ \"$before\" = \"$(ls /{APPLICATIONS})\" ] || echo something is left"
     );
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
     let command = Command::new(["sh", "-c", &script]);
-    let status =
-        machine.run(&command, Input::Empty, &mut output, &mut errors).map_err(explained)?;
-    let problem = case.judge(status.code(), &output, &errors);
+    let ran = machine.capture(&command, Input::Empty).map_err(explained)?;
+    let problem = case.judge(ran.status.code(), &ran.output, &ran.errors);
     Ok(Ran { name: case.name.clone(), problem, took: started.elapsed() })
 }

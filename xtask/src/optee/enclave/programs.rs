@@ -100,13 +100,11 @@ impl Rebooting {
             Some(machine) => machine,
             None => boot(&self.options).map_err(explained)?,
         };
-        let (mut output, mut errors) = (Vec::new(), Vec::new());
-        let input = Input::Bytes(input.as_bytes());
-        let status = machine.run(command, input, &mut output, &mut errors).map_err(explained)?;
-        if status.code() != HANGS {
+        let ran = machine.capture(command, Input::Bytes(input.as_bytes())).map_err(explained)?;
+        if ran.status.code() != HANGS {
             self.machine = Some(machine);
         }
-        Ok((status.code(), String::from_utf8_lossy(&output).into_owned()))
+        Ok((ran.status.code(), String::from_utf8_lossy(&ran.output).into_owned()))
     }
 }
 

@@ -81,11 +81,9 @@ fn canceller(workspace: &Workspace, made: &Made, work: &Path) -> Result<PathBuf>
 }
 
 fn run(machine: &mut Machine, command: &Command) -> Result<(u8, String)> {
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let input = Input::Bytes(b"");
-    let status = machine.run(command, input, &mut output, &mut errors).map_err(explained)?;
-    output.extend_from_slice(&errors);
-    Ok((status.code(), String::from_utf8_lossy(&output).into_owned()))
+    let ran = machine.capture(command, Input::Bytes(b"")).map_err(explained)?;
+    let said = [ran.output, ran.errors].concat();
+    Ok((ran.status.code(), String::from_utf8_lossy(&said).into_owned()))
 }
 
 fn cancelled(machine: &mut Machine, spinner: &Packed) -> Result<()> {

@@ -140,13 +140,11 @@ impl Owner {
         options.files.push(("root/model.bin".into(), self.model.file()));
         let mut machine = Machine::boot(&options)?;
         let command = ["fasttext", "predict-prob", "/root/model.bin", "-", "2"];
-        let (mut output, mut errors) = (Vec::new(), Vec::new());
-        let input = Input::Bytes(QUESTIONS);
-        let status = machine.run(&Inside::new(command), input, &mut output, &mut errors)?;
+        let natively = machine.capture(&Inside::new(command), Input::Bytes(QUESTIONS))?;
         machine.power_off()?;
-        let errors = String::from_utf8_lossy(&errors);
-        ensure!(status.code() == 0, "in the normal world: {errors}");
-        Model::has_answered(&ran, &output)
+        let errors = String::from_utf8_lossy(&natively.errors);
+        ensure!(natively.status.code() == 0, "in the normal world: {errors}");
+        Model::has_answered(&ran, &natively.output)
     }
 
     /// Outside of any session.

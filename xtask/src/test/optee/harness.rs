@@ -84,10 +84,8 @@ fn run(
     words: &[&str],
     input: Input<'_>,
 ) -> Result<(Status, Vec<u8>, Vec<u8>), Error> {
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let command = Command::new(words);
-    let status = machine.run(&command, input, &mut output, &mut errors)?;
-    Ok((status, output, errors))
+    let ran = machine.capture(&Command::new(words), input)?;
+    Ok((ran.status, ran.output, ran.errors))
 }
 
 /// One machine, several commands: streams, statuses, a program that is not there.
