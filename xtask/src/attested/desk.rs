@@ -17,6 +17,8 @@ use crate::{
 
 /// No command here takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// The privilege level of the kernel's own reports, which those of sessions are.
+pub(crate) const KERNEL_LEVEL: u8 = 3;
 const POLICY: &str = include_str!("../../../host/cli/templates/policy-snp-sim.toml");
 
 /// The launcher, with a folder and a simulated chip of its own.
@@ -69,6 +71,17 @@ impl<'a> Desk<'a> {
         digest.map(str::to_owned).with_context(|| format!("no launch digest: {text}"))
     }
 
+    /// Makes a key in that file; its public half.
+    pub(crate) fn make_key(&self, name: &str) -> Result<String> {
+        make_key(self.strongroom(&[]), &self.path(name))
+    }
+
+    /// Writes the policy of whoever has a session with that package, and with no other.
+    pub(crate) fn write_policy(&self, file: &str, package: &str) -> Result<()> {
+        let policy = policy(&self.measured(package)?, KERNEL_LEVEL);
+        Ok(fs::write(self.path(file), policy)?)
+    }
+
     /// Keeps a program's report, for [`Desk::verify`].
     pub(crate) fn keep(&self, report: &[u8], certificates: &[u8]) -> Result<()> {
         fs::write(self.path("report"), report)?;
@@ -104,6 +117,12 @@ impl<'a> Desk<'a> {
     fn room(&self, name: &str) -> PathBuf {
         self.path(&format!("{name}.room"))
     }
+}
+
+/// Has a command line make the key of an owner or a client; its public half.
+pub(crate) fn make_key(mut strongroom: Command, file: &Path) -> Result<String> {
+    let public = process::run_quietly(strongroom.args(["keygen", "--output"]).arg(file))?;
+    Ok(String::from_utf8(public)?.trim().to_owned())
 }
 
 /// A policy for simulated evidence with that launch digest and privilege level.

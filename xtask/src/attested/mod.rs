@@ -8,7 +8,7 @@
 mod desk;
 mod search;
 
-pub(crate) use desk::{Desk, LIMIT, policy};
+pub(crate) use desk::{Desk, KERNEL_LEVEL, LIMIT, make_key, policy};
 
 use std::{
     fs,
@@ -31,8 +31,6 @@ const PROGRAM: &str = include_str!("../../../xtest/attested/program.py");
 const SECRET: &[u8] = b"only for the enclave that was measured\n";
 /// What the program's own report is asked to repeat.
 const NONCE: &str = "c0ffee";
-/// The privilege level of the kernel's own reports, which those of sessions are.
-const KERNEL_LEVEL: u8 = 3;
 /// A file of the image in which a byte is changed.
 const FILE: &str = "etc/debian_version";
 
@@ -81,9 +79,7 @@ impl<'a> Owner<'a> {
     fn new(workspace: &Workspace, built: &'a Built) -> Result<Self> {
         let desk = Desk::new(built)?;
         let root = Root::of_set(workspace, Set::Debian)?.folder;
-        let mut keygen = desk.strongroom(&["keygen", "-o"]);
-        let printed = process::run_quietly(keygen.arg(desk.path("owner.key")))?;
-        let key = String::from_utf8_lossy(&printed).trim().to_owned();
+        let key = desk.make_key("owner.key")?;
         fs::write(desk.path("secret"), SECRET)?;
         Ok(Self { desk, payload: built.payload(), root, key })
     }

@@ -11,12 +11,9 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{
-    native::{Network, Run},
-    services::{LEVEL, key},
-};
+use super::native::{Network, Run};
 use crate::{
-    attested::{self, Desk, policy},
+    attested::{self, Desk},
     build::Built,
     process::{self, Finished},
     root::{Root, Set},
@@ -40,9 +37,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) fn in_guest(workspace: &Workspace, built: &Built, root: &Path) -> Result<()> {
     let model = Model::make(workspace)?;
     let desk = Desk::new(built)?;
-    let manifest = Model::manifest(root, &key(&desk, "owner.key")?);
+    let manifest = Model::manifest(root, &desk.make_key("owner.key")?);
     desk.pack("model", built.payload(), &manifest)?;
-    fs::write(desk.path("policy.toml"), policy(&desk.measured("model")?, LEVEL))?;
+    desk.write_policy("policy.toml", "model")?;
     let mut run = desk.run("model");
     run.args(["--insecure-accept-simulated", "--attest"]).arg(desk.path("policy.toml"));
     run.arg("--owner-key").arg(desk.path("owner.key"));
@@ -88,7 +85,7 @@ impl Model {
         let [inside, error, natively] =
             [&ran.stdout, &ran.stderr, native].map(String::from_utf8_lossy);
         ensure!(ran.status == 0, "status {}: {error}", ran.status);
-        ensure!(inside == natively, "natively:\n{natively}in the enclave:\n{inside}{error}");
+        ensure!(ran.stdout == native, "natively:\n{natively}in the enclave:\n{inside}{error}");
         Ok(())
     }
 

@@ -18,20 +18,17 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use self::example::{Example, Recipe};
 use super::{model, tally::Tally};
-use example::{Example, Recipe};
-
 use crate::{
-    attested::{Desk, LIMIT, policy},
+    attested::{Desk, KERNEL_LEVEL, LIMIT, policy},
     build::Built,
     process::{self, Finished, Running},
     root::{Root, Set},
     workspace::Workspace,
 };
 
-/// The privilege level of sessions' evidence.
-pub(super) const LEVEL: u8 = 3;
-/// The same of programs' own reports.
+/// The privilege level of programs' own reports.
 const PROGRAM_LEVEL: u8 = 0;
 /// Bytes that evidence is bound to.
 const NONCE_LEN: usize = 64;
@@ -82,7 +79,7 @@ struct Called<'a> {
 impl<'a> Called<'a> {
     fn start(built: &'a Built, root: &Path) -> Result<Self> {
         let desk = Desk::new(built)?;
-        let key = key(&desk, "client.key")?;
+        let key = desk.make_key("client.key")?;
         let manifest = format!(
             "[workload]\nprogram = '/usr/bin/redis-server'\n\
              arguments = ['--save', '', '--protected-mode', 'no']\n[image]\nroot = '{}'\n\
@@ -90,8 +87,8 @@ impl<'a> Called<'a> {
             root.display()
         );
         desk.pack("redis", built.payload(), &manifest)?;
-        fs::write(desk.path("policy.toml"), policy(&desk.measured("redis")?, LEVEL))?;
-        fs::write(desk.path("other.toml"), policy(&"0".repeat(96), LEVEL))?;
+        desk.write_policy("policy.toml", "redis")?;
+        fs::write(desk.path("other.toml"), policy(&"0".repeat(96), KERNEL_LEVEL))?;
         let mut run = desk.run("redis");
         run.arg("--attach").arg(format!("unix:{}", desk.path("attach").display()));
         let enclave = Running::start(run.stdin(Stdio::null()).stdout(Stdio::null()))?;
@@ -267,7 +264,7 @@ fn read_folder(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
 /// The example, as its README has it.
 fn attested_redis(built: &Built, root: &Path) -> Result<()> {
     let desk = Desk::new(built)?;
-    let owner = key(&desk, "owner.key")?;
+    let owner = desk.make_key("owner.key")?;
     make_certificate(&desk, root)?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
     let manifest = EXAMPLE
@@ -275,7 +272,7 @@ fn attested_redis(built: &Built, root: &Path) -> Result<()> {
         .replace("OWNER", &owner)
         .replace("7379", &port);
     desk.pack("redis", built.payload(), &manifest)?;
-    fs::write(desk.path("policy.toml"), policy(&desk.measured("redis")?, LEVEL))?;
+    desk.write_policy("policy.toml", "redis")?;
     let mut run = desk.run("redis");
     run.arg("--grant").arg(format!("listen:127.0.0.1:{port}=6379"));
     run.args(["--insecure-accept-simulated", "--attest"]).arg(desk.path("policy.toml"));
@@ -315,13 +312,6 @@ fn make_certificate(desk: &Desk<'_>, root: &Path) -> Result<()> {
     run.args(["/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
     run.args(["-keyout", "/tls/tls.key", "-out", "/tls/tls.crt"]);
     process::run_quietly(&mut run).map(|_| ())
-}
-
-/// Makes a key; its public half.
-pub(super) fn key(desk: &Desk<'_>, name: &str) -> Result<String> {
-    let mut keygen = desk.strongroom(&["keygen", "--output"]);
-    let public = process::run_quietly(keygen.arg(desk.path(name)))?;
-    Ok(String::from_utf8(public)?.trim().to_owned())
 }
 
 /// Waits for something that takes a while.

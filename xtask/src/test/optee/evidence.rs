@@ -15,6 +15,7 @@ use strongroom_optee_qemu::{Command as Inside, Image, Input, Machine, Options};
 
 use super::Tally;
 use crate::{
+    attested::make_key,
     optee::{Built, Made, agent, programs_root},
     process::{self, Finished},
     test::model::{Model, QUESTIONS},
@@ -66,10 +67,8 @@ impl Owner {
             folder,
             model,
         };
-        let mut keygen = owner.strongroom(&["keygen", "-o"]);
-        let key = process::run_quietly(keygen.arg(owner.path("owner.key")))?;
-        let manifest =
-            Model::manifest(&programs_root(workspace)?, String::from_utf8_lossy(&key).trim());
+        let key = make_key(owner.strongroom(&[]), &owner.path("owner.key"))?;
+        let manifest = Model::manifest(&programs_root(workspace)?, &key);
         fs::write(owner.path("app.toml"), &manifest)?;
         fs::write(owner.path("other.toml"), manifest.replace("predict-prob", "predict"))?;
         owner.enrol()?;

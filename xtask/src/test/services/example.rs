@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{LEVEL, key, wait_for};
+use super::wait_for;
 use crate::{
-    attested::{Desk, LIMIT, policy},
+    attested::{Desk, LIMIT},
     build::{Built, program},
     process::{self, Finished, Running},
     root::{Root, Set},
@@ -70,7 +70,7 @@ impl<'a> Example<'a> {
         let desk = Desk::new(built)?;
         fs::create_dir(desk.path("sealed"))?;
         let session = if recipe.owned {
-            let owner = key(&desk, "owner.key")?;
+            let owner = desk.make_key("owner.key")?;
             format!("[session]\nowners = ['{owner}']\nsecrets = ['sealing.key']\n")
         } else {
             String::new()
@@ -85,8 +85,7 @@ impl<'a> Example<'a> {
                 desk.path("sealed").display()
             );
             desk.pack(name, built.payload(), &manifest)?;
-            let policy = policy(&desk.measured(name)?, LEVEL);
-            fs::write(desk.path(&format!("{name}-policy.toml")), policy)?;
+            desk.write_policy(&format!("{name}-policy.toml"), name)?;
         }
         Ok(Self { desk, client, owned: recipe.owned })
     }
