@@ -5,11 +5,10 @@ use crate::policy::without_licence;
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use std::fs::{self, Permissions};
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 /// The sources that this command was built from.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -89,7 +88,7 @@ pub(crate) fn new(options: &NewOptions) -> anyhow::Result<ExitCode> {
         Template::Program => None,
         Template::Service => Some(sources(options)?),
     };
-    let filling = Filling { name: &options.name, uuid: random_uuid()?, sources };
+    let filling = Filling { name: &options.name, uuid: Uuid::new_v4(), sources };
     for (name, contents) in options.template.files() {
         write(&folder.join(name), &filling.fill(contents))?;
     }
@@ -136,13 +135,6 @@ impl Filling<'_> {
     }
 }
 
-fn random_uuid() -> anyhow::Result<Uuid> {
-    let mut bytes = [0; 16];
-    let mut source = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
-    source.read_exact(&mut bytes).context("cannot read /dev/urandom")?;
-    Ok(Builder::from_random_bytes(bytes).into_uuid())
-}
-
 fn write(file: &Path, contents: &str) -> anyhow::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -166,8 +158,8 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
-        let (uuid, sources) = (random_uuid().unwrap(), Some(PathBuf::from("/sources")));
-        assert_ne!(random_uuid().unwrap(), uuid);
+        let (uuid, sources) = (Uuid::new_v4(), Some(PathBuf::from("/sources")));
+        assert_ne!(Uuid::new_v4(), uuid);
         let filling = Filling { name: "my-name", uuid, sources };
         for template in [Template::Program, Template::Service] {
             for (name, contents) in template.files() {

@@ -45,10 +45,10 @@ pub(crate) fn sign_file(options: &SignTaOptions) -> anyhow::Result<ExitCode> {
     let elf = elf.with_context(|| format!("cannot read {}", options.elf.display()))?;
     let (uuid, ta_version) = (options.uuid, options.ta_version);
     let packed = Packed { elf, uuid, ta_version, digest: [0; 32], replaced: Vec::new() };
+    let memory_hash = report::hex(&memory_hash(&packed.elf)?);
     let file = options.output.join(format!("{uuid}.ta"));
     let signed = signed(&packed, &options.key)?;
     fs::write(&file, signed).with_context(|| format!("cannot write {}", file.display()))?;
-    let memory_hash = report::hex(&memory_hash(&packed.elf)?);
     if options.json {
         let uuid = uuid.to_string();
         println!(
