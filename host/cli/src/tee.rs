@@ -165,10 +165,7 @@ fn platform(folder: Option<&Folder>) -> String {
 
 impl OpteeOptions {
     fn folder(&mut self) -> anyhow::Result<Folder> {
-        let named = self.machine.take();
-        let named = named.or_else(|| std::env::var_os("STRONGROOM_OPTEE_MACHINE").map(Into::into));
-        let executable = std::env::current_exe().context("cannot find this executable")?;
-        Ok(Folder::find(named, &executable)?)
+        Ok(Folder::of_user(self.machine.take())?)
     }
 
     /// The name that was given.

@@ -17,7 +17,7 @@
 use crate::relay::{Call, Done, Failure, Greeting, Order, SERVE, What};
 use std::{
     collections::HashMap,
-    env, fs,
+    fs,
     net::Shutdown,
     os::unix::net::UnixStream,
     path::PathBuf,
@@ -35,8 +35,6 @@ use strongroom_service::{
 };
 use strongroom_tee::Uuid;
 
-/// Names the machine's folder where the URL does not.
-const FOLDER: &str = "STRONGROOM_OPTEE_MACHINE";
 const QUERY: &str = "a query has ta=FILE, storage=DIR, machine=DIR and logs=DIR";
 const NO_TA: &str = "say what is to be installed: ?ta=FILE, which strongroom sign-ta has written";
 
@@ -100,8 +98,7 @@ impl Simulated {
     }
 
     fn boot(&self, signed: &[u8]) -> Result<Machine, RunError> {
-        let named = self.machine.clone().or_else(|| env::var_os(FOLDER).map(PathBuf::from));
-        let folder = Folder::find(named, &env::current_exe()?)?;
+        let folder = Folder::of_user(self.machine.clone())?;
         let kept = Kept { logs: self.logs.clone(), storage: self.storage.clone() };
         let uuid = strongroom_optee_run::Uuid(*self.application.as_bytes());
         let tee = VirtualTee::start(&folder, uuid, signed, kept)?;

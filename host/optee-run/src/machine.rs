@@ -3,6 +3,7 @@
 
 use crate::serve::last_words;
 use crate::{Carrier, RunError};
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -17,6 +18,8 @@ use tempfile::TempDir;
 
 /// Names of a machine's folder beside an executable of a build.
 const PLACES: [&str; 2] = ["../optee-big/machine", "../optee-stock/machine"];
+/// Names it where nobody else does.
+const MACHINE: &str = "STRONGROOM_OPTEE_MACHINE";
 /// Where `tee-supplicant` looks for trusted applications.
 const APPLICATIONS: &str = "usr/lib/optee_armtz";
 /// Where the program with the bridge lies in the normal world.
@@ -46,6 +49,17 @@ const CONSOLE_LINES: usize = 8;
 pub struct Folder(PathBuf);
 
 impl Folder {
+    /// That folder, or the one that the variable `STRONGROOM_OPTEE_MACHINE` names, or the one that a build
+    /// has made near this executable.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::find`].
+    pub fn of_user(named: Option<PathBuf>) -> Result<Self, RunError> {
+        let named = named.or_else(|| env::var_os(MACHINE).map(PathBuf::from));
+        Self::find(named, &env::current_exe()?)
+    }
+
     /// That folder, or the one that a build has made near `executable`.
     ///
     /// # Errors
@@ -134,7 +148,7 @@ impl VirtualTee {
         options.storage = kept.storage;
         options.files.push((RUNNER.into(), folder.0.join("strongroom")));
         options.files.push((Path::new(APPLICATIONS).join(format!("{uuid}.ta")), file));
-        if let Some(qemu) = std::env::var_os("STRONGROOM_QEMU_AARCH64") {
+        if let Some(qemu) = env::var_os("STRONGROOM_QEMU_AARCH64") {
             options.qemu = qemu.into();
         }
         Ok(Self { machine: Machine::start(&options)?, uuid, _files: files })
