@@ -42,7 +42,8 @@ use crate::{
 const ROUNDS: u32 = 25;
 /// The same where instructions are counted: these differ little from one to the next.
 const ROUNDS_COUNTED: u32 = 7;
-/// The most instructions of a packed program's session, as a multiple of a plain application's.
+/// The most instructions, and processor time, of a packed program's session, as a multiple of a plain
+/// application's.
 const RATIO_MAX: f64 = 1.3;
 /// As in `xtest/optee/src/start.rs`.
 const PACKED: &str = "8d1b6f27-03c5-4e98-b2fa-5a76c9e4d013";
@@ -65,11 +66,11 @@ counts. Times are the normal world's, and longer where the computer has other wo
 the emulator's. Instructions are those of the whole machine, both worlds, counted in a run with `-icount`,
 and the same from run to run within a hundredth.
 
-The limit of 1.3 is held against instructions, which are what the two do; in time a packed program is over
-it. Most of the emulator's time is not the machine's own code but QEMU, which in each session translates
-code anew that has moved in memory and runs once, throws away what it translated from memory that is
-written again, and looks up pages anew after each change of address spaces. A packed program has more of
-all that: a kernel, a program, memory for them.
+The limit of 1.3 is for instructions and for processor time, and the bench fails where either is over it: in
+time a packed program is. Most of the emulator's time is not the machine's own code but QEMU, which in each
+session translates code anew that has moved in memory and runs once, throws away what it translated from
+memory that is written again, and looks up pages anew after each change of address spaces. A packed program
+has more of all that: a kernel, a program, memory for them.
 ";
 
 /// One session: microseconds until it was open, calls, microseconds until it was closed, and
@@ -81,15 +82,22 @@ type Session = [f64; 4];
 pub(crate) struct Start {
     /// The section of the document.
     pub(crate) section: String,
-    /// Of instructions: those are what the two do. Time is also QEMU's, which translates code anew.
-    ratio: f64,
+    /// Of instructions, which are what the two do.
+    of_instructions: f64,
+    /// Of processor time, which is also QEMU's for translating code.
+    of_spent: f64,
 }
 
 impl Start {
     /// Fails when a packed program's session takes more than it may.
     pub(crate) fn check(&self) -> Result<()> {
-        let ratio = self.ratio;
-        ensure!(ratio <= RATIO_MAX, "a session takes {ratio:.2} times as much, over {RATIO_MAX}");
+        let ratios = [("instructions", self.of_instructions), ("processor time", self.of_spent)];
+        for (what, ratio) in ratios {
+            ensure!(
+                ratio <= RATIO_MAX,
+                "a session takes {ratio:.2} times as much of {what}, over {RATIO_MAX}"
+            );
+        }
         Ok(())
     }
 }
@@ -193,11 +201,11 @@ fn report(
         (packed_time / time, packed_spent / spent)
     };
     let (of_time, of_spent) = ratio_of(packed, plain);
-    let (ratio, _) = ratio_of(packed_counted, plain_counted);
+    let (of_instructions, _) = ratio_of(packed_counted, plain_counted);
     let rows =
         [("packed program", packed, packed_counted), ("plain application", plain, plain_counted)];
     let mut text = format!(
-        "{HEAD}\nBoth files have {length} bytes. The ratio is **{ratio:.2}** of instructions, \
+        "{HEAD}\nBoth files have {length} bytes. The ratio is **{of_instructions:.2}** of instructions, \
          {of_spent:.2} of processor time, {of_time:.2} of time.\n\n",
     );
     text.push_str("| | calls | instructions | processor time | time until open | all |\n");
@@ -209,7 +217,7 @@ fn report(
             "| {name} | {calls} | {count:.1} million | {spent:.1} ms | {opened:.1} ms | {all:.1} ms |"
         )?;
     }
-    Ok(Start { section: text, ratio })
+    Ok(Start { section: text, of_instructions, of_spent })
 }
 
 #[cfg(test)]
@@ -239,9 +247,16 @@ mod tests {
         let row = "| packed program | 7 | 4.0 million | 170.0 ms | 1.0 ms | 4.0 ms |";
         assert!(text.contains(row), "{text}");
         assert!(start.check().is_err());
-        let mut quicker = lines(1);
-        quicker.iter_mut().for_each(|(line, _)| *line = line.replace("4000", "2600"));
-        assert!(report(&lines(170), &quicker, 4096).unwrap().check().is_ok());
+        let counted = |packed: &str| {
+            let mut lines = lines(1);
+            lines.iter_mut().for_each(|(line, _)| *line = line.replace("4000", packed));
+            lines
+        };
+        let quicker = counted("2600");
+        let checked = |spent, counted: &[_]| report(&lines(spent), counted, 4096).unwrap().check();
+        assert!(checked(130, &quicker).is_ok());
+        assert!(checked(131, &quicker).is_err(), "processor time");
+        assert!(checked(130, &counted("2620")).is_err(), "instructions");
         assert!(report(&lines(1)[..1], &quicker, 4096).is_err());
         assert!(report(&[("what".to_owned(), Duration::ZERO)], &quicker, 4096).is_err());
     }
